@@ -1,0 +1,198 @@
+/**
+ * Protocol `/perigee/blob/1`, both ends: one request per stream, a `get` that may start anywhere, a
+ * `put` that is answered once the bytes are verified and on disk. No end holds a whole blob.
+ */
+import { createHash } from 'node:crypto';
+import type { Stream } from '@libp2p/interface';
+import { pipe } from 'it-pipe';
+import { isErrorCode, PerigeeError, toError } from '../base/errors.ts';
+import type { BlobHash } from '../wire/ids.ts';
+import { blobBytesMax } from '../wire/limits.ts';
+import type { BlobAnswer, BlobRequest } from '../wire/messages.ts';
+import { checkBlobAnswer, checkBlobRequest } from './check-message.ts';
+import { createStreamReader, writeBytes, writeMessage } from './stream-bytes.ts';
+
+/** What a server of blobs needs; refusals are thrown as PerigeeErrors. */
+export interface BlobSource {
+  /**
+   * The size of a blob that the peer may read.
+   * @throws PerigeeError not_found, also when the peer may not know that it exists.
+   */
+  size(hash: BlobHash): Promise<number>;
+  read(hash: BlobHash, offset: number): AsyncIterable<Uint8Array>;
+  /**
+   * Takes a blob whose bytes are verified on the way.
+   * @throws PerigeeError forbidden, too_large, disk_full, invalid_request
+   */
+  write(hash: BlobHash, bytes: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<void>;
+}
+
+/** Answers the one request of a stream that a peer opened. Never throws for what the peer did. */
+export async function serveBlobs(stream: Stream, source: BlobSource): Promise<void> {
+  const reader = createStreamReader(stream);
+  try {
+    const request = checkBlobRequest(await reader.readMessage());
+    if (request.kind === 'get') await serveGet(stream, source, request);
+    else {
+      await source.write(request.hash, reader.readBytes(request.sizeBytes), request.sizeBytes);
+      await answer(stream, { kind: 'ok', sizeBytes: request.sizeBytes });
+    }
+    await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
+  } catch (caught) {
+    await refuse(stream, toError(caught));
+  }
+}
+
+/** How long a stream may take to be closed in order. */
+const closeMsMax = 5_000;
+
+async function serveGet(
+  stream: Stream,
+  source: BlobSource,
+  request: Extract<BlobRequest, { kind: 'get' }>,
+): Promise<void> {
+  const sizeBytes = await source.size(request.hash);
+  if (request.offset > sizeBytes) {
+    throw new PerigeeError('invalid_request', 'The offset is behind the end of the blob.');
+  }
+  // `sizeBytes` counts what follows, so that the reader knows when it has everything.
+  await answer(stream, { kind: 'ok', sizeBytes: sizeBytes - request.offset });
+  await pipe(source.read(request.hash, request.offset), (bytes) => writeBytes(stream, bytes));
+}
+
+const answer = (stream: Stream, message: BlobAnswer): Promise<void> =>
+  writeMessage(stream, message);
+
+async function refuse(stream: Stream, error: Error): Promise<void> {
+  if (stream.status !== 'open') return;
+  if (!(error instanceof PerigeeError)) {
+    stream.abort(error);
+    return;
+  }
+  try {
+    const { code, message, fix } = error;
+    await answer(stream, { kind: 'refused', code, message, fix });
+    // The rest of a refused upload is not read: closing tells the sender that it is in vain.
+    await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
+  } catch (caught) {
+    stream.abort(toError(caught));
+  }
+}
+
+/** A blob on its way: how many bytes follow, and the bytes. */
+export interface BlobDownload {
+  sizeBytes: number;
+  /** Ends after exactly `sizeBytes`, or throws; unverified unless read from offset 0 (see `verifyBlob`). */
+  bytes: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Asks the other end of a fresh stream for a blob's bytes from `offset` on.
+ * @throws PerigeeError not_found, forbidden, unreachable
+ */
+export async function fetchBlob(
+  stream: Stream,
+  request: { hash: BlobHash; offset: number },
+): Promise<BlobDownload> {
+  const reader = createStreamReader(stream);
+  try {
+    await writeMessage(stream, { kind: 'get', ...request } satisfies BlobRequest);
+    const sizeBytes = readAnswer(await reader.readMessage());
+    return { sizeBytes, bytes: closing(stream, reader.readBytes(sizeBytes)) };
+  } catch (caught) {
+    stream.abort(toError(caught));
+    throw caught;
+  }
+}
+
+/**
+ * Sends a blob over a fresh stream; resolves when the other end has it on disk.
+ * @throws PerigeeError too_large, disk_full, invalid_request, unreachable
+ */
+export async function putBlob(
+  stream: Stream,
+  blob: { hash: BlobHash; sizeBytes: number; bytes: AsyncIterable<Uint8Array> },
+): Promise<void> {
+  const { hash, sizeBytes } = blob;
+  const reader = createStreamReader(stream);
+  // The refusal may come while bytes still leave, so that answer and upload run side by side.
+  const answered = reader.readMessage().then(readAnswer);
+  let wholeSent = false;
+  const sent = (async () => {
+    await writeMessage(stream, { kind: 'put', hash, sizeBytes } satisfies BlobRequest);
+    await pipe(blob.bytes, (bytes) => writeBytes(stream, bytes));
+    wholeSent = true;
+    return answered;
+  })();
+  try {
+    await Promise.race([answered, sent]);
+    // A server that has the blob already may say so before it has read all.
+    if (wholeSent) await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
+    else stream.abort(new PerigeeError('conflict', 'The other end has the blob already.'));
+  } catch (caught) {
+    stream.abort(toError(caught));
+    throw caught;
+  } finally {
+    await Promise.allSettled([answered, sent]);
+  }
+}
+
+/**
+ * Passes bytes through and throws at the end when they are not the blob.
+ * @throws PerigeeError invalid_request when size or hash differ, too_large
+ */
+export async function* verifyBlob(
+  bytes: AsyncIterable<Uint8Array>,
+  expected: { hash: BlobHash; sizeBytes: number | null; bytesMax?: number },
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const digest = createHash('sha256');
+  const bytesMax = expected.bytesMax ?? blobBytesMax;
+  let size = 0;
+  for await (const chunk of bytes) {
+    size += chunk.length;
+    if (size > bytesMax) {
+      throw new PerigeeError('too_large', `The blob is over the limit of ${bytesMax} bytes.`);
+    }
+    digest.update(chunk);
+    yield chunk;
+  }
+  if (expected.sizeBytes !== null && size !== expected.sizeBytes) {
+    throw new PerigeeError(
+      'invalid_request',
+      `The blob has ${size} bytes, not ${expected.sizeBytes}.`,
+      { fix: 'Send it again.' },
+    );
+  }
+  const found = digest.digest('hex');
+  if (found !== expected.hash) {
+    throw new PerigeeError(
+      'invalid_request',
+      `The bytes have the SHA-256 ${found}, not ${expected.hash}.`,
+      { fix: 'Send it again.' },
+    );
+  }
+}
+
+function readAnswer(message: unknown): number {
+  const checked = checkBlobAnswer(message);
+  if (checked.kind === 'ok') return checked.sizeBytes;
+  const code = isErrorCode(checked.code) ? checked.code : 'internal';
+  throw new PerigeeError(code, checked.message, { fix: checked.fix });
+}
+
+async function* closing(
+  stream: Stream,
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let whole = false;
+  try {
+    yield* bytes;
+    whole = true;
+  } finally {
+    if (whole) {
+      await stream.close({ signal: AbortSignal.timeout(closeMsMax) }).catch((caught: unknown) => {
+        stream.abort(toError(caught));
+      });
+    } else stream.abort(new PerigeeError('unreachable', 'The download was given up.'));
+  }
+}

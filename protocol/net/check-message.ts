@@ -1,0 +1,409 @@
+/**
+ * What a peer says is checked field by field, with bounds, before it becomes an event. Unknown
+ * fields are passed over: a newer peer may say more.
+ */
+
+import type {
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  ImageDigest,
+  InstanceId,
+  NamespaceName,
+  NodeId,
+} from '../wire/ids.ts';
+import { taskIndexMax } from '../wire/ids.ts';
+import {
+  batchBytesMax,
+  blobBytesMax,
+  environmentBytesMax,
+  environmentEntriesMax,
+  exceptionMessageCharsMax,
+  exceptionNameCharsMax,
+  heldAttemptsMax,
+  inlineBytesMax,
+  logChunkBytesMax,
+  nameCharsMax,
+  reportOutcomesMax,
+  tracebackCharsMax,
+} from '../wire/limits.ts';
+import type {
+  AgentMessage,
+  BlobAnswer,
+  BlobRequest,
+  CoordinatorMessage,
+  Grant,
+  Hello,
+  LogOutput,
+  MeshSettings,
+  Welcome,
+} from '../wire/messages.ts';
+import { isPayload } from '../wire/payload.ts';
+import type {
+  AttemptOutcome,
+  Capacity,
+  Failure,
+  GroupSpec,
+  NodeImage,
+  PythonVersion,
+} from '../wire/task.ts';
+import { failureCodes, isolationLevels } from '../wire/task.ts';
+import type { Check } from './check-field.ts';
+import {
+  checkBoolean,
+  checkBytes,
+  checkFields,
+  checkInteger,
+  checkList,
+  checkNullable,
+  checkNumber,
+  checkOneOf,
+  checkPattern,
+  checkText,
+  invalidField,
+} from './check-field.ts';
+
+/** Batch numbers are kept below, so that `taskKey` stays an exact integer. */
+const batchMax = 2 ** 32 - 1;
+const attemptMax = 65_535;
+const imagesMax = 200;
+const mountsMax = 100;
+const durationMsMax = 1000 * 3600 * 24 * 365;
+/** Runs of logs and grants in one frame: one per held attempt at most. */
+const runsMax = heldAttemptsMax;
+
+const checkBatch = checkInteger(1, batchMax) as Check<BatchNumber>;
+const checkIndex = checkInteger(0, taskIndexMax);
+const checkAttemptNumber = checkInteger(1, attemptMax);
+const checkSize = checkInteger(0);
+const checkDuration = checkInteger(0, durationMsMax);
+const checkHash = checkPattern(/^[0-9a-f]{64}$/, 'a SHA-256') as Check<BlobHash>;
+const checkDigest = checkPattern(/^sha256:[0-9a-f]{64}$/, 'an image digest') as Check<ImageDigest>;
+const checkGroup = checkPattern(/^[0-9a-f]{12}$/, 'a group id') as Check<GroupId>;
+const checkNamespace = checkPattern(
+  /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+  'a namespace name',
+) as Check<NamespaceName>;
+const checkNode = checkPattern(/^[1-9A-HJ-NP-Za-km-z]{20,120}$/, 'a peer id') as Check<NodeId>;
+const checkInstance = checkText(200, 1) as Check<InstanceId>;
+const checkOutcomeStatus = checkOneOf(['success', ...failureCodes]);
+
+const checkAttempt: Check<AttemptRef> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    batch: checkBatch(fields['batch'], `${path}.batch`),
+    index: checkIndex(fields['index'], `${path}.index`),
+    attempt: checkAttemptNumber(fields['attempt'], `${path}.attempt`),
+  };
+};
+const checkAttempts = checkList(checkAttempt, heldAttemptsMax);
+
+/**
+ * A message of an agent, in a session.
+ * @throws PerigeeError frame_invalid
+ */
+export function checkAgentMessage(message: unknown): AgentMessage {
+  const fields = checkFields(message, 'message');
+  const kind = fields['kind'];
+  switch (kind) {
+    case 'hello':
+      return checkHello(fields);
+    case 'heartbeat':
+      return {
+        kind,
+        load: checkNumber(0, 1e6)(fields['load'], 'heartbeat.load'),
+        memoryFreeBytes: checkSize(fields['memoryFreeBytes'], 'heartbeat.memoryFreeBytes'),
+        diskFreeBytes: checkSize(fields['diskFreeBytes'], 'heartbeat.diskFreeBytes'),
+      };
+    case 'pull':
+      return { kind, heldMax: checkInteger(0, heldAttemptsMax)(fields['heldMax'], 'pull.heldMax') };
+    case 'started':
+      return { kind, attempts: checkAttempts(fields['attempts'], 'started.attempts') };
+    case 'report':
+      return {
+        kind,
+        report: checkSize(fields['report'], 'report.report'),
+        outcomes: checkOutcomes(fields['outcomes'], 'report.outcomes'),
+      };
+    case 'log':
+      return { kind, chunks: checkLogChunks(fields['chunks'], 'log.chunks') };
+    case 'returned':
+      return { kind, attempts: checkAttempts(fields['attempts'], 'returned.attempts') };
+    case 'drainAsked':
+    case 'goodbye':
+      return { kind };
+    default:
+      throw invalidField('message.kind', 'a kind of agent message');
+  }
+}
+
+/**
+ * A message of the coordinator, in an agent's session.
+ * @throws PerigeeError frame_invalid
+ */
+export function checkCoordinatorMessage(message: unknown): CoordinatorMessage {
+  const fields = checkFields(message, 'message');
+  const kind = fields['kind'];
+  switch (kind) {
+    case 'welcome':
+      return checkWelcome(fields);
+    case 'refused':
+      return { kind, ...checkRefusal(fields) };
+    case 'grants':
+      return {
+        kind,
+        groups: checkList(checkGroupSpec, runsMax)(fields['groups'], 'grants.groups'),
+        grants: checkList(checkGrant, runsMax)(fields['grants'], 'grants.grants'),
+      };
+    case 'ack':
+      return { kind, report: checkSize(fields['report'], 'ack.report') };
+    case 'cancel':
+      return { kind, attempts: checkAttempts(fields['attempts'], 'cancel.attempts') };
+    case 'drain':
+    case 'undrain':
+      return { kind };
+    default:
+      throw invalidField('message.kind', 'a kind of coordinator message');
+  }
+}
+
+/**
+ * The one request of a blob stream.
+ * @throws PerigeeError frame_invalid
+ */
+export function checkBlobRequest(message: unknown): BlobRequest {
+  const fields = checkFields(message, 'request');
+  const kind = fields['kind'];
+  const hash = checkHash(fields['hash'], 'request.hash');
+  switch (kind) {
+    case 'get':
+      return { kind, hash, offset: checkSize(fields['offset'], 'request.offset') };
+    case 'put': {
+      const sizeBytes = checkInteger(0, blobBytesMax)(fields['sizeBytes'], 'request.sizeBytes');
+      return { kind, hash, sizeBytes };
+    }
+    default:
+      throw invalidField('request.kind', 'get or put');
+  }
+}
+
+/**
+ * The answer of a blob stream.
+ * @throws PerigeeError frame_invalid
+ */
+export function checkBlobAnswer(message: unknown): BlobAnswer {
+  const fields = checkFields(message, 'answer');
+  const kind = fields['kind'];
+  switch (kind) {
+    case 'ok':
+      return {
+        kind,
+        sizeBytes: checkInteger(0, blobBytesMax)(fields['sizeBytes'], 'answer.sizeBytes'),
+      };
+    case 'refused':
+      return { kind, ...checkRefusal(fields) };
+    default:
+      throw invalidField('answer.kind', 'ok or refused');
+  }
+}
+
+function checkHello(fields: Readonly<Record<string, unknown>>): Hello {
+  return {
+    kind: 'hello',
+    protocol: checkInteger(0, 65_535)(fields['protocol'], 'hello.protocol'),
+    software: checkText(100)(fields['software'], 'hello.software'),
+    joinToken: checkNullable(checkText(200))(fields['joinToken'], 'hello.joinToken'),
+    nodeName: checkText(nameCharsMax, 1)(fields['nodeName'], 'hello.nodeName'),
+    instance: checkNullable(checkInstance)(fields['instance'], 'hello.instance'),
+    capacity: checkCapacity(fields['capacity'], 'hello.capacity'),
+    images: checkList(checkImage, imagesMax)(fields['images'], 'hello.images'),
+    isolation: checkOneOf(isolationLevels)(fields['isolation'], 'hello.isolation'),
+    mounts: checkList(checkText(nameCharsMax, 1), mountsMax)(fields['mounts'], 'hello.mounts'),
+    pid: checkInteger(0, 2 ** 31)(fields['pid'], 'hello.pid'),
+    held: checkAttempts(fields['held'], 'hello.held'),
+    draining: checkBoolean(fields['draining'], 'hello.draining'),
+  };
+}
+
+/** Reads only the version, so that a message of another version can be refused by name. */
+export function findHelloVersion(message: unknown): number | undefined {
+  if (typeof message !== 'object' || message === null || !('kind' in message)) return undefined;
+  if (message.kind !== 'hello' || !('protocol' in message)) return undefined;
+  const { protocol } = message;
+  return typeof protocol === 'number' && Number.isSafeInteger(protocol) ? protocol : undefined;
+}
+
+const checkCapacity: Check<Capacity> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    slots: checkInteger(0, heldAttemptsMax)(fields['slots'], `${path}.slots`),
+    cpus: checkNumber(0, 65_536)(fields['cpus'], `${path}.cpus`),
+    memoryBytes: checkSize(fields['memoryBytes'], `${path}.memoryBytes`),
+    diskBytes: checkSize(fields['diskBytes'], `${path}.diskBytes`),
+  };
+};
+
+const checkImage: Check<NodeImage> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    digest: checkDigest(fields['digest'], `${path}.digest`),
+    names: checkList(checkText(300, 1), 100)(fields['names'], `${path}.names`),
+    python: checkPython(fields['python'], `${path}.python`),
+    arch: checkText(40)(fields['arch'], `${path}.arch`),
+    sizeBytes: checkSize(fields['sizeBytes'], `${path}.sizeBytes`),
+  };
+};
+
+const checkPython: Check<PythonVersion> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    implementation: checkText(40, 1)(fields['implementation'], `${path}.implementation`),
+    version: checkText(40, 1)(fields['version'], `${path}.version`),
+  };
+};
+
+const checkFailure: Check<Failure> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    name: checkText(exceptionNameCharsMax)(fields['name'], `${path}.name`),
+    message: checkText(exceptionMessageCharsMax)(fields['message'], `${path}.message`),
+    traceback: checkText(tracebackCharsMax)(fields['traceback'], `${path}.traceback`),
+  };
+};
+
+/** An inline payload, or a reference, with its tag; the tag's byte comes on top of the bound. */
+const checkPayloadBytes = checkBytes(inlineBytesMax + 1);
+
+const checkOutcome: Check<AttemptRef & AttemptOutcome> = (value, path) => {
+  const fields = checkFields(value, path);
+  const status = checkOutcomeStatus(fields['status'], `${path}.status`);
+  const result = checkPayloadBytes(fields['result'], `${path}.result`);
+  const failure = checkNullable(checkFailure)(fields['failure'], `${path}.failure`);
+  if (status === 'success') {
+    if (failure !== null || !isPayload(result)) throw invalidField(`${path}.result`, 'a payload');
+  } else if (failure === null || result.length > 0) {
+    throw invalidField(`${path}.failure`, 'a failure without a result');
+  }
+  return {
+    ...checkAttempt(value, path),
+    status,
+    result,
+    failure,
+    runtimeMs: checkNumber(0, durationMsMax)(fields['runtimeMs'], `${path}.runtimeMs`),
+    peakMemoryBytes: checkSize(fields['peakMemoryBytes'], `${path}.peakMemoryBytes`),
+    logBytes: checkSize(fields['logBytes'], `${path}.logBytes`),
+  };
+};
+const checkOutcomes = checkList(checkOutcome, reportOutcomesMax);
+
+const checkLogChunk: Check<LogOutput['chunks'][number]> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    ...checkAttempt(value, path),
+    offset: checkSize(fields['offset'], `${path}.offset`),
+    bytes: checkBytes(logChunkBytesMax)(fields['bytes'], `${path}.bytes`),
+  };
+};
+const checkLogChunks = checkList(checkLogChunk, runsMax);
+
+function checkWelcome(fields: Readonly<Record<string, unknown>>): Welcome {
+  return {
+    kind: 'welcome',
+    protocol: checkInteger(0, 65_535)(fields['protocol'], 'welcome.protocol'),
+    software: checkText(100)(fields['software'], 'welcome.software'),
+    node: checkNode(fields['node'], 'welcome.node'),
+    settings: checkMeshSettings(fields['settings'], 'welcome.settings'),
+    drop: checkAttempts(fields['drop'], 'welcome.drop'),
+    logOffsets: checkList(checkLogOffset, heldAttemptsMax)(
+      fields['logOffsets'],
+      'welcome.logOffsets',
+    ),
+  };
+}
+
+const checkMeshSettings: Check<MeshSettings> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    heartbeatMs: checkInteger(1, durationMsMax)(fields['heartbeatMs'], `${path}.heartbeatMs`),
+    leaseMs: checkInteger(1, durationMsMax)(fields['leaseMs'], `${path}.leaseMs`),
+  };
+};
+
+const checkLogOffset: Check<AttemptRef & { offset: number }> = (value, path) => ({
+  ...checkAttempt(value, path),
+  offset: checkSize(checkFields(value, path)['offset'], `${path}.offset`),
+});
+
+function checkRefusal(fields: Readonly<Record<string, unknown>>): {
+  code: string;
+  message: string;
+  fix: string;
+} {
+  return {
+    code: checkText(100)(fields['code'], 'refused.code'),
+    message: checkText(4_000)(fields['message'], 'refused.message'),
+    fix: checkText(4_000)(fields['fix'], 'refused.fix'),
+  };
+}
+
+const checkGrant: Check<Grant> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    group: checkGroup(fields['group'], `${path}.group`),
+    batch: checkBatch(fields['batch'], `${path}.batch`),
+    lo: checkIndex(fields['lo'], `${path}.lo`),
+    count: checkInteger(1, taskIndexMax + 1)(fields['count'], `${path}.count`),
+    attempt: checkAttemptNumber(fields['attempt'], `${path}.attempt`),
+    block: checkBytes(batchBytesMax)(fields['block'], `${path}.block`),
+  };
+};
+
+const checkEnvironment: Check<Record<string, string>> = (value, path) => {
+  const fields = checkFields(value, path);
+  const environment: Record<string, string> = {};
+  let bytes = 0;
+  const names = Object.keys(fields);
+  if (names.length > environmentEntriesMax) {
+    throw invalidField(path, `at most ${environmentEntriesMax} entries`);
+  }
+  for (const name of names) {
+    const text = checkText(environmentBytesMax)(fields[name], `${path}.${name}`);
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
+    environment[name] = text;
+  }
+  if (bytes > environmentBytesMax) throw invalidField(path, `at most ${environmentBytesMax} bytes`);
+  return environment;
+};
+
+/** A group as a coordinator tells it; also what the store's documents are read with. */
+export const checkGroupSpec: Check<GroupSpec> = (value, path) => {
+  const fields = checkFields(value, path);
+  const at = (name: string): string => `${path}.${name}`;
+  const field = <Value>(name: string, check: Check<Value>): Value => check(fields[name], at(name));
+  return {
+    group: field('group', checkGroup),
+    namespace: field('namespace', checkNamespace),
+    name: field('name', checkText(nameCharsMax)),
+    imageName: field('imageName', checkText(300)),
+    imageDigest: field('imageDigest', checkDigest),
+    functionKind: field('functionKind', checkOneOf(['pickle', 'source'])),
+    functionBlob: field('functionBlob', checkHash),
+    functionEntry: field('functionEntry', checkText(200)),
+    cloudpickleBlob: field('cloudpickleBlob', checkNullable(checkHash)),
+    cloudpickleVersion: field('cloudpickleVersion', checkNullable(checkText(40))),
+    python: field('python', checkPython),
+    cpus: field('cpus', checkNumber(0, 65_536)),
+    memoryBytes: field('memoryBytes', checkSize),
+    taskTimeoutMs: field('taskTimeoutMs', checkDuration),
+    retryCount: field('retryCount', checkInteger(0, attemptMax)),
+    maximumConcurrency: field('maximumConcurrency', checkNullable(checkInteger(1))),
+    queueTimeoutMs: field('queueTimeoutMs', checkNullable(checkDuration)),
+    priority: field('priority', checkInteger(-1_000_000, 1_000_000)),
+    taskIsolation: field('taskIsolation', checkOneOf(['worker', 'task'])),
+    isolationMin: field('isolationMin', checkOneOf(isolationLevels)),
+    network: field('network', checkBoolean),
+    environment: field('environment', checkEnvironment),
+    resultFormat: field('resultFormat', checkOneOf(['pickle', 'json', 'msgpack'])),
+  };
+};

@@ -1,0 +1,16 @@
+/** Bounds of the links between processes. */
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** Bytes that a peer may send on one stream before it is read: 4 MiB fill a 100 ms line at 40 MB/s. */
+export const streamWindowBytesMax = 4 * mib;
+/** What libp2p may hold of a paused stream. It must exceed the window, or pausing would reset streams. */
+export const streamReadBufferBytesMax = 2 * streamWindowBytesMax;
+/** Frames waiting for a slow peer; beyond it the stream is closed, and the peer comes back afresh. */
+export const frameQueueBytesMax = 96 * mib;
+/** Raw bytes read ahead of a consumer before the sender is held back. */
+export const readAheadBytesMax = 1 * mib;
+/** A blob request or answer: nothing in it is long. */
+export const blobFrameBytesMax = 16 * kib;
+/** A blob transfer that moves no byte for so long is given up. */
+export const blobIdleMsMax = 60_000;

@@ -1,0 +1,129 @@
+/**
+ * Raw bytes over a libp2p stream with back-pressure both ways. libp2p's own iteration reads ahead
+ * without bound; here the stream is paused while the consumer is behind, so that a blob of any size
+ * passes through a bounded buffer.
+ */
+import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
+import { PerigeeError } from '../base/errors.ts';
+import { decode, encode } from '../wire/codec.ts';
+import { encodeFrame } from '../wire/frames.ts';
+import { blobFrameBytesMax, blobIdleMsMax, readAheadBytesMax } from './limits.ts';
+import { streamDrained } from './stream-drained.ts';
+
+/** Reads a stream in order: first frames, then raw bytes. */
+export interface StreamReader {
+  /**
+   * The next frame's message.
+   * @throws PerigeeError frame_invalid when it is too long or not msgpack, unreachable when the stream ends before it.
+   */
+  readMessage(): Promise<unknown>;
+  /**
+   * Exactly `sizeBytes` raw bytes.
+   * @throws PerigeeError unreachable when the stream ends before them.
+   */
+  readBytes(sizeBytes: number): AsyncGenerator<Uint8Array, void, undefined>;
+}
+
+/** Starts to read a stream; call it before anything is awaited, so that no byte is missed. */
+export function createStreamReader(stream: Stream): StreamReader {
+  const chunks: Uint8Array[] = [];
+  let held = 0;
+  let paused = false;
+  let ended = false;
+  let failure: Error | undefined;
+  let wake: (() => void) | undefined;
+  const notify = (): void => {
+    wake?.();
+    wake = undefined;
+  };
+  stream.addEventListener('message', (event: StreamMessageEvent) => {
+    const { data } = event;
+    if (data instanceof Uint8Array) chunks.push(data);
+    else chunks.push(...data);
+    held += data.byteLength;
+    if (held > readAheadBytesMax && !paused && stream.readStatus === 'readable') {
+      paused = true;
+      stream.pause();
+    }
+    notify();
+  });
+  stream.addEventListener('close', (event: StreamCloseEvent) => {
+    failure = event.error;
+    ended = true;
+    notify();
+  });
+  stream.addEventListener('end', () => {
+    ended = true;
+    notify();
+  });
+  const more = async (): Promise<void> => {
+    if (paused && held === 0 && stream.readStatus === 'paused') {
+      paused = false;
+      stream.resume();
+    }
+    if (held > 0) return;
+    if (ended) throw broken(failure);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    wake = resolve;
+    const timer = setTimeout(() => {
+      stream.abort(new PerigeeError('timed_out', 'The peer sent nothing for too long.'));
+    }, blobIdleMsMax);
+    await promise;
+    clearTimeout(timer);
+    if (held === 0 && ended) throw broken(failure);
+  };
+  /** At most `sizeMax` bytes of what is held. */
+  const take = (sizeMax: number): Uint8Array => {
+    const chunk = chunks.shift() ?? new Uint8Array(0);
+    const taken = chunk.subarray(0, sizeMax);
+    if (taken.length < chunk.length) chunks.unshift(chunk.subarray(sizeMax));
+    held -= taken.length;
+    return taken;
+  };
+  async function* readBytes(sizeBytes: number): AsyncGenerator<Uint8Array, void, undefined> {
+    let left = sizeBytes;
+    while (left > 0) {
+      await more();
+      const taken = take(left);
+      left -= taken.length;
+      if (taken.length > 0) yield taken;
+    }
+  }
+  const readExactly = async (sizeBytes: number): Promise<Buffer> => {
+    const parts: Uint8Array[] = [];
+    for await (const part of readBytes(sizeBytes)) parts.push(part);
+    return Buffer.concat(parts, sizeBytes);
+  };
+  return {
+    async readMessage() {
+      const length = (await readExactly(4)).readUInt32BE(0);
+      if (length > blobFrameBytesMax) {
+        throw new PerigeeError(
+          'frame_invalid',
+          `A frame of ${length} bytes is over the limit of ${blobFrameBytesMax}.`,
+        );
+      }
+      return decode(await readExactly(length));
+    },
+    readBytes,
+  };
+}
+
+/** Writes a message as a frame. */
+export async function writeMessage(stream: Stream, message: unknown): Promise<void> {
+  await writeBytes(stream, [encodeFrame(encode(message))]);
+}
+
+/** Writes bytes as they come, and waits while the peer is behind. */
+export async function writeBytes(
+  stream: Stream,
+  source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  for await (const chunk of source) {
+    if (!stream.send(chunk)) await streamDrained(stream, { waitMsMax: blobIdleMsMax });
+  }
+}
+
+function broken(cause: Error | undefined): PerigeeError {
+  return new PerigeeError('unreachable', 'The stream ended before its time.', { cause });
+}

@@ -1,0 +1,260 @@
+/**
+ * What the API takes and answers, the same over HTTP (as JSON) and over `/perigee/client/1` (as
+ * msgpack); docs/api.md says it in prose. Times are RFC 3339 UTC, durations are seconds as floats,
+ * sizes are bytes. Inputs are what a caller may send: the gateway checks every field.
+ */
+import type {
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  ImageDigest,
+  InstanceId,
+  NamespaceName,
+  NodeId,
+  TaskId,
+} from './ids.ts';
+import type {
+  FailureCode,
+  FunctionKind,
+  IsolationLevel,
+  PythonVersion,
+  TaskIsolation,
+  TaskState,
+} from './task.ts';
+
+/** RFC 3339, UTC, with milliseconds. */
+export type Timestamp = string;
+
+/** One page of a list, newest first; `next` is the cursor of the next page, null at the end. */
+export interface Page<Item> {
+  items: Item[];
+  next: string | null;
+}
+
+/** Where the mesh is reached over libp2p; open to everyone. */
+export interface MeshView {
+  peerId: string;
+  addresses: string[];
+  /** Version of the `/perigee/…` protocols. */
+  protocol: number;
+  version: string;
+}
+
+/** What a token may do: `operator` also everything that `user` may, `read` changes nothing. */
+export type TokenRole = 'user' | 'read' | 'operator';
+
+/** The token that the caller used. */
+export interface WhoamiView {
+  tokenId: string;
+  role: TokenRole;
+  namespace: NamespaceName;
+  expiresAt: Timestamp | null;
+}
+
+/** Counts of a namespace and of the nodes that serve it. */
+export interface StatusView {
+  version: string;
+  namespace: NamespaceName;
+  groups: { running: number };
+  tasks: { queued: number; running: number; succeeded: number; failed: number };
+  nodes: { joining: number; ready: number; draining: number; lost: number };
+  slots: { total: number; busy: number };
+  /** Names of every image that a new group may choose. */
+  images: string[];
+}
+
+export interface NamespaceView {
+  namespace: NamespaceName;
+  createdAt: Timestamp;
+}
+
+export interface TokenView {
+  id: string;
+  role: TokenRole;
+  namespace: NamespaceName;
+  label: string;
+  createdAt: Timestamp;
+  expiresAt: Timestamp | null;
+  revokedAt: Timestamp | null;
+}
+
+export interface JoinTokenView {
+  id: string;
+  /** Null: every namespace. */
+  namespaces: NamespaceName[] | null;
+  label: string;
+  createdAt: Timestamp;
+  expiresAt: Timestamp | null;
+  revokedAt: Timestamp | null;
+  /** Admissions left; null for any number. */
+  usesLeft: number | null;
+}
+
+/** The function of a group: exactly one of `blob` and `inline`. */
+export interface FunctionRequest {
+  kind: FunctionKind;
+  /** Hash of a blob that was put before. */
+  blob?: string;
+  /** Base64 over HTTP; bytes over libp2p are taken too. At most 1 MiB decoded. */
+  inline?: string | Uint8Array;
+  /** `source` only: the name to call. */
+  entry?: string;
+}
+
+/** What `groups.create` takes; only `name`, `function` and, for a pickle, `python` are required. */
+export interface GroupRequest {
+  name: string;
+  image?: string | null;
+  function: FunctionRequest;
+  /** The client's own cloudpickle package as a zip. */
+  cloudpickle?: { version: string; blob: string } | null;
+  python?: PythonVersion | null;
+  cpus?: number | null;
+  memoryBytes?: number | null;
+  /** `2Gi`, `512MB`, or a number of bytes; refused together with `memoryBytes`. */
+  memory?: string | number | null;
+  taskTimeoutSeconds?: number | null;
+  retryCount?: number | null;
+  maximumConcurrency?: number | null;
+  queueTimeoutSeconds?: number | null;
+  priority?: number | null;
+  isolation?: TaskIsolation | null;
+  isolationMin?: IsolationLevel | null;
+  network?: boolean | null;
+  environment?: Record<string, string> | null;
+  resultFormat?: 'pickle' | 'json' | 'msgpack' | null;
+}
+
+/** What may change on a group; fields left out stay. `maximumConcurrency: null` clears the limit. */
+export interface GroupLimitsRequest {
+  maximumConcurrency?: number | null;
+  taskTimeoutSeconds?: number;
+  retryCount?: number;
+  priority?: number;
+}
+
+export interface GroupView {
+  id: GroupId;
+  namespace: NamespaceName;
+  name: string;
+  image: string;
+  imageDigest: ImageDigest;
+  imagePython: PythonVersion;
+  function: { kind: FunctionKind; blob: BlobHash; entry: string };
+  cloudpickle: { version: string; blob: BlobHash } | null;
+  python: PythonVersion;
+  cpus: number;
+  memoryBytes: number;
+  taskTimeoutSeconds: number;
+  retryCount: number;
+  maximumConcurrency: number | null;
+  queueTimeoutSeconds: number | null;
+  priority: number;
+  isolation: TaskIsolation;
+  isolationMin: IsolationLevel;
+  network: boolean;
+  environment: Record<string, string>;
+  resultFormat: 'pickle' | 'json' | 'msgpack';
+  state: 'running' | 'draining' | 'terminated';
+  createdAt: Timestamp;
+  terminatedAt: Timestamp | null;
+  tasks: { queued: number; running: number; succeeded: number; failed: number };
+}
+
+/** A batch that is on disk. Its tasks are `<batch>-0 … <batch>-<count - 1>`. */
+export interface BatchView {
+  batch: BatchNumber;
+  count: number;
+  /** The namespace's latest outcome number before the batch: a cursor that misses none of its outcomes. */
+  submittedAfter: number;
+  namespace: NamespaceName;
+  /** False when the same batch had been taken before. */
+  created: boolean;
+}
+
+/** One line of a task's ledger. */
+export interface AttemptView {
+  attempt: number;
+  node: NodeId;
+  grantedAt: Timestamp;
+  /** `success`, a failure code, `lost` or `returned`; null while it stands. */
+  end: string | null;
+  charged: boolean;
+  message: string;
+  endedAt: Timestamp | null;
+}
+
+export interface TaskView {
+  id: TaskId;
+  group: GroupId;
+  namespace: NamespaceName;
+  groupName: string;
+  state: TaskState;
+  status: 'SUCCESS' | 'FAILURE' | null;
+  code: FailureCode | null;
+  exception: string | null;
+  message: string | null;
+  traceback: string | null;
+  /** The end of the log of a failed task, at most 4 KiB, undecodable bytes replaced. */
+  logTail: string | null;
+  /** Where it runs or ran last. */
+  node: NodeId | null;
+  /** Empty in lists. */
+  attempts: AttemptView[];
+  submittedAt: Timestamp;
+  startedAt: Timestamp | null;
+  finishedAt: Timestamp | null;
+  runtimeSeconds: number | null;
+  peakMemoryBytes: number | null;
+  logBytes: number | null;
+  /** Of the payload, a blob's own size when it is one. */
+  resultBytes: number | null;
+  outcomeNumber: number | null;
+  submittedAfter: number;
+  cancelable: boolean;
+}
+
+/** Why a task waits, or how it ended. */
+export interface ExplainView {
+  id: TaskId;
+  state: TaskState;
+  sentence: string;
+  /** Further lines: what stands in the way on each node, what the fleet does about it. */
+  reasons: string[];
+  /** Instances that are on their way. */
+  booting: number;
+}
+
+export interface NodeView {
+  id: NodeId;
+  name: string;
+  state: 'joining' | 'ready' | 'draining' | 'lost' | 'gone';
+  suspect: boolean;
+  isolation: IsolationLevel;
+  slots: number;
+  busy: number;
+  cpus: number;
+  memoryBytes: number;
+  diskBytes: number;
+  images: string[];
+  mounts: string[];
+  instance: InstanceId | null;
+  pid: number;
+  joinedAt: Timestamp;
+  lastHeardSeconds: number;
+  held: number;
+  quarantined: boolean;
+  software: string;
+  story: { at: Timestamp; text: string }[];
+}
+
+export interface ImageView {
+  name: string;
+  names: string[];
+  digest: ImageDigest;
+  python: PythonVersion;
+  arch: string;
+  sizeBytes: number;
+  /** How many live nodes have it. */
+  nodes: number;
+}

@@ -1,0 +1,40 @@
+/**
+ * Bounds that both ends must agree on. Each names what it guards and what happens at the bound.
+ * Bounds of one process alone live in that process's settings table.
+ */
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** A frame on a libp2p stream: a longer one ends the stream. Batches are cut to stay below. */
+export const frameBytesMax = 32 * mib;
+/** An argument or result up to this travels inline; a longer one as a blob by reference. */
+export const inlineBytesMax = 64 * kib;
+/** One batch's block of arguments; the SDKs cut larger maps into several batches. */
+export const batchBytesMax = 16 * mib;
+/** Tasks of one batch; the SDKs cut larger maps into several batches. */
+export const batchTasksMax = 5_000;
+/** A blob (function, argument, result): beyond it the upload is refused with `too_large`. */
+export const blobBytesMax = 64 * kib * mib;
+/** A JSON request body. */
+export const jsonBytesMax = 4 * mib;
+/** The start of a task's log that is always kept. */
+export const logHeadBytes = 1 * mib;
+/** The end of a task's log that is kept; what lies between is cut, and the cut is said in the log. */
+export const logTailBytes = 7 * mib;
+/** One piece of log on the wire. */
+export const logChunkBytesMax = 256 * kib;
+/** Exception texts: longer ones are cut in the middle by the harness, and again by the agent. */
+export const exceptionNameCharsMax = 200;
+export const exceptionMessageCharsMax = 16_000;
+export const tracebackCharsMax = 64_000;
+/** Outcomes in one report frame. */
+export const reportOutcomesMax = 2_000;
+/** Times a task may lose its node without being charged; then it ends as `lost`. */
+export const nodeLossesMax = 5;
+/** Attempts that a node may hold, running or waiting. */
+export const heldAttemptsMax = 4_096;
+/** A group's, token's or node's name. */
+export const nameCharsMax = 63;
+/** Environment of a group: entries, and bytes of all of them. */
+export const environmentEntriesMax = 200;
+export const environmentBytesMax = 64 * kib;

@@ -1,0 +1,184 @@
+/**
+ * Protocol `/perigee/agent/1`: one long-lived stream per session, opened by the agent; msgpack
+ * frames (`codec.ts`, `frames.ts`) both ways, one frame per tick and direction at most.
+ *
+ * The agent says `hello`; the coordinator answers `welcome` or `refused`. From then on the agent
+ * pulls by stating how many attempts it is willing to hold, and the coordinator grants up to that.
+ * A grant stands until it is reported, returned, cancelled or its lease is lost. `report` is
+ * repeated until it is acknowledged, in this session or a later one.
+ */
+import type { AttemptRef, BatchNumber, BlobHash, GroupId, InstanceId, NodeId } from './ids.ts';
+import type { AttemptOutcome, Capacity, GroupSpec, IsolationLevel, NodeImage } from './task.ts';
+
+/** The version of every `/perigee/*` protocol; N talks to N-1. */
+export const protocolVersion = 1;
+export const agentProtocol = `/perigee/agent/${protocolVersion}`;
+export const blobProtocol = `/perigee/blob/${protocolVersion}`;
+export const clientProtocol = `/perigee/client/${protocolVersion}`;
+
+/** First message of a session: who the node is and what it can carry. */
+export interface Hello {
+  kind: 'hello';
+  protocol: number;
+  software: string;
+  /** Null once the node's peer id is known to the coordinator. */
+  joinToken: string | null;
+  /** For people; the host's name by default. */
+  nodeName: string;
+  /** The provider's name for the machine, when a provider made it. */
+  instance: InstanceId | null;
+  capacity: Capacity;
+  images: NodeImage[];
+  isolation: IsolationLevel;
+  /** Names offered with --mount. */
+  mounts: string[];
+  /** Process id of the agent, for people and tests. */
+  pid: number;
+  /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */
+  held: AttemptRef[];
+  /** True after SIGTERM: the node finishes what runs and takes nothing new. */
+  draining: boolean;
+}
+
+/** Renews the leases of everything the node holds. */
+export interface Heartbeat {
+  kind: 'heartbeat';
+  /** For people: 0-1 of the node's cores. */
+  load: number;
+  memoryFreeBytes: number;
+  diskFreeBytes: number;
+}
+
+/** How many attempts the node is willing to hold in all; absolute, so a lost one does no harm. */
+export interface Pull {
+  kind: 'pull';
+  heldMax: number;
+}
+
+/** Attempts that a worker has begun to run. */
+export interface Started {
+  kind: 'started';
+  attempts: AttemptRef[];
+}
+
+/** Outcomes; repeated until acknowledged by number. */
+export interface Report {
+  kind: 'report';
+  report: number;
+  outcomes: (AttemptRef & AttemptOutcome)[];
+}
+
+/** Output of running attempts. `offset` counts all bytes of the attempt's output, cut ones too. */
+export interface LogOutput {
+  kind: 'log';
+  chunks: (AttemptRef & { offset: number; bytes: Uint8Array })[];
+}
+
+/** Attempts that the node gives back without having run them. */
+export interface Returned {
+  kind: 'returned';
+  attempts: AttemptRef[];
+}
+
+/** The node wants to stop: it takes nothing new, finishes what runs, then says `goodbye`. */
+export interface DrainAsked {
+  kind: 'drainAsked';
+}
+
+/** Nothing is held any more; the node leaves for good. */
+export interface Goodbye {
+  kind: 'goodbye';
+}
+
+export type AgentMessage =
+  | Hello
+  | Heartbeat
+  | Pull
+  | Started
+  | Report
+  | LogOutput
+  | Returned
+  | DrainAsked
+  | Goodbye;
+
+/** What a node must know of the settings that both ends keep. */
+export interface MeshSettings {
+  heartbeatMs: number;
+  leaseMs: number;
+}
+
+/** The session stands. */
+export interface Welcome {
+  kind: 'welcome';
+  protocol: number;
+  software: string;
+  node: NodeId;
+  settings: MeshSettings;
+  /** Of the attempts in `hello`: those no longer the node's, to be dropped or killed. */
+  drop: AttemptRef[];
+  /** Of the others: how much of their log is on the coordinator's disk. */
+  logOffsets: (AttemptRef & { offset: number })[];
+}
+
+/** The session does not stand; the coordinator closes the stream after this. */
+export interface Refused {
+  kind: 'refused';
+  code: string;
+  message: string;
+  fix: string;
+}
+
+/** A run of tasks of one batch: indexes `lo … lo + count - 1`, all with the same attempt number. */
+export interface Grant {
+  group: GroupId;
+  batch: BatchNumber;
+  lo: number;
+  count: number;
+  attempt: number;
+  /** `count` payloads, each behind its u32 length (`block.ts`). */
+  block: Uint8Array;
+}
+
+export interface Grants {
+  kind: 'grants';
+  /** Groups that this session has not been told yet. */
+  groups: GroupSpec[];
+  grants: Grant[];
+}
+
+/** The report with this number is on the coordinator's disk. */
+export interface Ack {
+  kind: 'ack';
+  report: number;
+}
+
+/** Stop these; they are reported as `cancelled` if they were still the node's. */
+export interface Cancel {
+  kind: 'cancel';
+  attempts: AttemptRef[];
+}
+
+/** Take nothing new, return what has not started, finish the rest, say goodbye. */
+export interface Drain {
+  kind: 'drain';
+}
+
+/** The drain is off: pull again. */
+export interface Undrain {
+  kind: 'undrain';
+}
+
+export type CoordinatorMessage = Welcome | Refused | Grants | Ack | Cancel | Drain | Undrain;
+
+/**
+ * Protocol `/perigee/blob/1`: one request per stream. A `get` is answered by a `BlobAnswer` frame
+ * and then exactly `sizeBytes` raw bytes; a `put` frame is followed by its raw bytes and answered
+ * by a `BlobAnswer` once the bytes are verified and on disk.
+ */
+export type BlobRequest =
+  | { kind: 'get'; hash: BlobHash; offset: number }
+  | { kind: 'put'; hash: BlobHash; sizeBytes: number };
+
+export type BlobAnswer =
+  | { kind: 'ok'; sizeBytes: number }
+  | { kind: 'refused'; code: string; message: string; fix: string };
