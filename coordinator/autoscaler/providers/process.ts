@@ -1,0 +1,163 @@
+/**
+ * Nodes as processes on the coordinator's machine. They are their own sessions, so that neither a
+ * Ctrl-C for the coordinator nor its death reaches them: a restarted coordinator adopts them by
+ * process id and start time.
+ */
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { PerigeeError } from '../../../protocol/base/errors.ts';
+import type { InstanceId } from '../../../protocol/wire/ids.ts';
+import type { ProcessName } from '../process-table.ts';
+import {
+  findProcess,
+  findProcessesByArgument,
+  isAlive,
+  readArgument,
+  signalProcess,
+} from '../process-table.ts';
+import type { InstanceShape, Provider } from '../provider-port.ts';
+
+export interface ProcessProviderDeps {
+  /** A fresh join token of one use, for one instance. */
+  makeJoinToken(instance: InstanceId): Promise<string>;
+  /** Where agents reach this coordinator; known once it listens. */
+  joinAddress(): string;
+}
+
+export interface ProcessProviderSettings {
+  /** node-agent/main.ts. */
+  agentMain: string;
+  /** One folder per instance is made below. */
+  folder: string;
+  shape: Omit<InstanceShape, 'isolation'>;
+  mounts: readonly string[];
+  /** How long a node outlives a coordinator that is gone. */
+  orphanMs: number;
+  /** Between two looks at adopted processes, whose end no event tells. */
+  watchMs: number;
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+const instanceFlag = '--instance';
+
+/** The provider of pool `local`. */
+export function createProcessProvider(
+  deps: ProcessProviderDeps,
+  settings: ProcessProviderSettings,
+): Provider {
+  const running = new Map<InstanceId, ProcessName>();
+  /** Of `running`, those that this run did not start. */
+  const adopted = new Set<InstanceId>();
+  const listeners: ((instance: InstanceId) => void)[] = [];
+  let timer: NodeJS.Timeout | undefined;
+
+  const folderOf = (instance: InstanceId): string => join(settings.folder, instance);
+  const end = (instance: InstanceId): void => {
+    if (!running.delete(instance)) return;
+    adopted.delete(instance);
+    if (adopted.size === 0) clearInterval(timer);
+    rmSync(folderOf(instance), { recursive: true, force: true });
+    for (const listener of listeners) listener(instance);
+  };
+  const watchAdopted = (): void => {
+    for (const instance of adopted) {
+      const process = running.get(instance);
+      if (process === undefined || !isAlive(process)) end(instance);
+    }
+  };
+  const signal = (instance: InstanceId, name: NodeJS.Signals): void => {
+    const process = running.get(instance);
+    if (process !== undefined) signalProcess(process, name);
+  };
+  return {
+    pool: 'local',
+    // The agent probes what its machine can isolate and says so when it joins.
+    shape: { ...settings.shape, isolation: 'strong' },
+    async create(instance) {
+      const token = await deps.makeJoinToken(instance);
+      const folder = folderOf(instance);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      const log = openSync(join(folder, 'agent.log'), 'a', 0o600);
+      try {
+        const child = spawn(process.execPath, agentArguments(instance, folder), {
+          cwd: folder,
+          detached: true,
+          env: { ...settings.env, PERIGEE_JOIN_TOKEN: token },
+          stdio: ['ignore', log, log],
+        });
+        const ended = (): void => end(instance);
+        child.once('exit', ended);
+        const name = await named(child);
+        running.set(instance, name);
+        // It may be gone before it was noted.
+        if (child.exitCode !== null || child.signalCode !== null) setImmediate(ended);
+        child.unref();
+        return JSON.stringify(name);
+      } finally {
+        closeSync(log);
+      }
+    },
+    async list() {
+      const found = new Map<InstanceId, string>();
+      for (const { value, process } of findProcessesByArgument(instanceFlag)) {
+        const instance = value as InstanceId;
+        // Another coordinator on this machine may have nodes of its own.
+        if (readArgument(process.pid, '--data') !== folderOf(instance)) continue;
+        found.set(instance, JSON.stringify(process));
+      }
+      return found;
+    },
+    adopt(instance, handle) {
+      running.set(instance, readHandle(handle));
+      adopted.add(instance);
+      clearInterval(timer);
+      timer = setInterval(watchAdopted, settings.watchMs);
+      setImmediate(watchAdopted);
+    },
+    terminate: (instance) => signal(instance, 'SIGTERM'),
+    kill: (instance) => signal(instance, 'SIGKILL'),
+    pids: () => [...running.values()].map(({ pid }) => pid),
+    onEnded: (listener) => {
+      listeners.push(listener);
+    },
+    close: () => clearInterval(timer),
+  };
+
+  function agentArguments(instance: InstanceId, folder: string): string[] {
+    const { shape, mounts, orphanMs } = settings;
+    return [
+      settings.agentMain,
+      ...['--join', deps.joinAddress()],
+      ...['--data', folder],
+      ...['--name', instance],
+      ...['--slots', String(shape.slots)],
+      ...['--cpus', String(shape.cpus)],
+      ...['--memory-bytes', String(shape.memoryBytes)],
+      ...mounts.flatMap((mount) => ['--mount', mount]),
+      ...[instanceFlag, instance],
+      ...['--exit-when-orphaned-seconds', String(Math.ceil(orphanMs / 1000))],
+    ];
+  }
+}
+
+/** The process of a child, once it is one. */
+async function named(child: ReturnType<typeof spawn>): Promise<ProcessName> {
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', reject);
+  });
+  const { pid } = child;
+  const name = pid === undefined ? undefined : findProcess(pid);
+  if (name === undefined) throw new PerigeeError('internal', 'A local node ended as it began.');
+  return name;
+}
+
+function readHandle(handle: string): ProcessName {
+  const value: unknown = JSON.parse(handle);
+  if (typeof value === 'object' && value !== null && 'pid' in value && 'startTicks' in value) {
+    const { pid, startTicks } = value;
+    if (typeof pid === 'number' && typeof startTicks === 'string') return { pid, startTicks };
+  }
+  throw new PerigeeError('data_corrupt', `An instance's handle is ${handle.slice(0, 100)}.`);
+}

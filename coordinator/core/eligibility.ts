@@ -1,0 +1,82 @@
+/** Which node may run what. */
+import { isAtLeast } from '../../protocol/wire/task.ts';
+import type { CoordinatorState, CoreNode, Group } from './entities.ts';
+
+/** Sums of fractional cpus, such as ten tenths, may miss the whole by a hair. */
+const cpuTolerance = 1e-6;
+
+/** Why a node can never run a group's tasks as it is now; undefined when it can. */
+export type Unfit = 'namespace' | 'image' | 'isolation' | 'cpus' | 'memory';
+
+/** What stands between a node and a group for good; undefined when nothing does. */
+export function findUnfit(node: CoreNode, group: Group): Unfit | undefined {
+  const { profile } = node;
+  const { spec } = group;
+  if (profile === null || !profile.digests.has(spec.imageDigest)) return 'image';
+  if (node.namespaces !== null && !node.namespaces.has(spec.namespace)) return 'namespace';
+  if (!isAtLeast(profile.isolation, spec.isolationMin)) return 'isolation';
+  if (spec.cpus > profile.capacity.cpus + cpuTolerance) return 'cpus';
+  if (spec.memoryBytes > profile.capacity.memoryBytes) return 'memory';
+  return undefined;
+}
+
+/** Whether a node takes new work at all: connected, heard lately, ready, not paused. */
+export function isReceiving(state: CoordinatorState, node: CoreNode): boolean {
+  return isServing(node) && !isSuspect(state, node);
+}
+
+/** Whether a node would take new work if it were heard. */
+export function isServing(node: CoreNode): boolean {
+  return node.phase.kind === 'ready' && node.session !== null && node.quarantine === null;
+}
+
+/** Whether a node has been silent for so long that it is given nothing new. */
+export function isSuspect(state: CoordinatorState, node: CoreNode): boolean {
+  return node.session === null || state.nowMs - node.heardAtMs > state.settings.suspectMs;
+}
+
+/** Whether another receiving node than this one could run the group's tasks. */
+export function hasAlternative(state: CoordinatorState, node: CoreNode, group: Group): boolean {
+  for (const other of state.nodes.values()) {
+    if (other === node || !isReceiving(state, other)) continue;
+    if (findUnfit(other, group) === undefined) return true;
+  }
+  return false;
+}
+
+/**
+ * How many more tasks of a group fit on a node beside those of its held tasks that count: all of
+ * them, or only those that occupy their place for long.
+ */
+export function placesBeside(
+  node: CoreNode,
+  group: Group,
+  counts: (held: Group) => boolean,
+): number {
+  if (node.profile === null) return 0;
+  const { capacity } = node.profile;
+  let { slots, memoryBytes } = capacity;
+  let cpus = capacity.cpus + cpuTolerance;
+  for (const [held, count] of node.heldByGroup) {
+    if (!counts(held)) continue;
+    slots -= count;
+    cpus -= held.spec.cpus * count;
+    memoryBytes -= held.spec.memoryBytes * count;
+  }
+  const { spec } = group;
+  const places = Math.min(
+    slots,
+    spec.cpus > 0 ? cpus / spec.cpus : Number.POSITIVE_INFINITY,
+    spec.memoryBytes > 0 ? memoryBytes / spec.memoryBytes : Number.POSITIVE_INFINITY,
+  );
+  return Math.max(0, Math.floor(places));
+}
+
+/** Counts the slots of serving nodes again; called whenever that set may have changed. */
+export function countReadySlots(state: CoordinatorState): void {
+  let slots = 0;
+  for (const node of state.nodes.values()) {
+    if (isServing(node)) slots += node.profile?.capacity.slots ?? 0;
+  }
+  state.readySlots = slots;
+}

@@ -1,0 +1,129 @@
+/** Which images a new group may choose, and what to say to who chose another. */
+import { PerigeeError } from '../../../protocol/base/errors.ts';
+import type { NamespaceName } from '../../../protocol/wire/ids.ts';
+import {
+  basePython3,
+  canonicalImageName,
+  geospatialPython2,
+} from '../../../protocol/wire/image-names.ts';
+import type { NodeImage, PythonVersion } from '../../../protocol/wire/task.ts';
+import { pythonTag } from '../../../protocol/wire/task.ts';
+import type { CoordinatorState } from '../../core/entities.ts';
+import { findNear } from '../input/near-names.ts';
+import { servesNamespace } from '../views/nodes.ts';
+
+/** An image that some machine has or would have. */
+export interface KnownImage extends NodeImage {
+  /** Live nodes of the namespace that have it. */
+  nodes: number;
+}
+
+/**
+ * Every image that a namespace could use, newest first: those of the machines to be made (the
+ * newest build comes first there), then those of nodes, latest joined first.
+ */
+export function listKnownImages(
+  state: CoordinatorState,
+  local: readonly NodeImage[],
+  namespace: NamespaceName,
+): KnownImage[] {
+  const known = new Map<string, KnownImage>();
+  const add = (image: NodeImage, nodes: number): void => {
+    const found = known.get(image.digest);
+    if (found === undefined) known.set(image.digest, { ...image, nodes });
+    else {
+      found.nodes += nodes;
+      found.names = [...new Set([...found.names, ...image.names])];
+    }
+  };
+  for (const image of local) add(image, 0);
+  const nodes = [...state.nodes.values()]
+    .filter((node) => servesNamespace(node, namespace))
+    .sort((a, b) => b.joinedAtMs - a.joinedAtMs);
+  for (const node of nodes) for (const image of node.profile?.images ?? []) add(image, 1);
+  return [...known.values()];
+}
+
+/**
+ * The image for a new group. Without a name: the default one that runs the function's Python.
+ * @throws PerigeeError image_unknown, version_mismatch
+ */
+export function chooseImage(
+  images: readonly KnownImage[],
+  wanted: { image: string | null; python: PythonVersion | null },
+): { image: KnownImage; name: string } {
+  const name = wanted.image ?? defaultName(images, wanted.python);
+  const image = findImage(images, name);
+  if (image === undefined) throw unknownImage(images, name);
+  if (wanted.python !== null && pythonTag(wanted.python) !== pythonTag(image.python)) {
+    throw mismatch(images, { image, name, python: wanted.python });
+  }
+  return { image, name };
+}
+
+/** The image of a name as a user wrote it; the newest when several answer to it. */
+export function findImage(images: readonly KnownImage[], name: string): KnownImage | undefined {
+  const canonical = canonicalImageName(name);
+  return images.find(
+    (image) =>
+      image.names.includes(name) || image.names.includes(canonical) || image.digest === name,
+  );
+}
+
+function defaultName(images: readonly KnownImage[], python: PythonVersion | null): string {
+  if (python === null) return geospatialPython2;
+  const fits = [geospatialPython2, basePython3].find((name) => {
+    const image = findImage(images, name);
+    return image !== undefined && pythonTag(image.python) === pythonTag(python);
+  });
+  return fits ?? geospatialPython2;
+}
+
+function unknownImage(images: readonly KnownImage[], name: string): PerigeeError {
+  const served = images.flatMap((image) => image.names).sort();
+  const near = findNear(name, served);
+  const hint = near.length === 0 ? '' : ` Did you mean ${near.join(' or ')}?`;
+  if (served.length === 0) {
+    return new PerigeeError('image_unknown', `No machine of this mesh has any image yet.`, {
+      fix: 'Run `npm run setup` where the nodes are, or join a node that has images.',
+      details: { image: name, served, near },
+    });
+  }
+  return new PerigeeError(
+    'image_unknown',
+    `No machine of this mesh has the image "${name}".${hint} Served: ${served.join(', ')}.`,
+    { details: { image: name, served, near } },
+  );
+}
+
+function mismatch(
+  images: readonly KnownImage[],
+  wanted: { image: KnownImage; name: string; python: PythonVersion },
+): PerigeeError {
+  const client = pythonTag(wanted.python);
+  const other = images.find((image) => pythonTag(image.python) === client)?.names[0];
+  const launcher = launcherFor(wanted.image.python);
+  const choices = [
+    other === undefined ? null : `choose image="${other}"`,
+    launcher === null ? `run your script with ${pythonTag(wanted.image.python)}` : launcher,
+  ].filter((choice) => choice !== null);
+  return new PerigeeError(
+    'version_mismatch',
+    `Your function was pickled by ${client}; image ${wanted.name} runs ${pythonTag(wanted.image.python)}. A pickle works only where implementation and minor version are the same.`,
+    {
+      fix: `To mend it, ${choices.join(', or ')}.`,
+      details: { client, image: pythonTag(wanted.image.python) },
+    },
+  );
+}
+
+function launcherFor(python: PythonVersion): string | null {
+  switch (pythonTag(python)) {
+    case 'CPython 2.7':
+      return 'run your script with `scripts/perigee python`';
+    case 'CPython 3.11':
+      return 'run your script with `scripts/perigee python --py3`';
+    default:
+      return null;
+  }
+}

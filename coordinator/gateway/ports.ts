@@ -1,0 +1,56 @@
+/** What the gateway needs of the rest of the process, named by what it uses. */
+import type { Stream } from '@libp2p/interface';
+import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type { Driver } from '../driver-port.ts';
+import type { BlobStore, Store } from '../store/port.ts';
+
+/** pino's shape. */
+export interface GatewayLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** A machine that the fleet could make. */
+export interface MachineShape {
+  cpus: number;
+  memoryBytes: number;
+  isolation: IsolationLevel;
+}
+
+export interface GatewayDeps {
+  driver: Driver;
+  store: Store;
+  blobs: BlobStore;
+  clock: { nowMs(): number };
+  log: GatewayLog;
+  /** The libp2p host (`protocol/net/create-mesh-host.ts`). */
+  mesh: {
+    readonly peerId: string;
+    addresses(): string[];
+    handle(
+      protocol: string,
+      handler: (stream: Stream, peer: string) => void | Promise<void>,
+      options: { streamsMax: number },
+    ): Promise<void>;
+    unhandle(protocol: string): Promise<void>;
+  };
+  /** What the autoscaler may make, and what is on its way. */
+  fleet: {
+    /** The shapes of machine that its pools can make; empty when it makes none. */
+    shapes(): readonly MachineShape[];
+    /** Instances asked for that have not joined yet. */
+    booting(): number;
+    /** Why it makes none at the moment, for people; null when nothing holds it back. */
+    hold(): string | null;
+  };
+  /** Images that the process provider's machines would have (`local-images.ts`). */
+  images: { list(): Promise<readonly NodeImage[]> };
+  /** `coordinator/store/disk-guard.ts`. */
+  disk: {
+    /** @throws PerigeeError disk_full */
+    assertRoom(bytes: number): Promise<void>;
+  };
+  /** Of this software, for people. */
+  version: string;
+}

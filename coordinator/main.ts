@@ -1,0 +1,78 @@
+/**
+ * The coordinator's process: its flags, its log on stderr, its one line on stdout, its signals and
+ * its exit codes.
+ */
+import pino from 'pino';
+import { exitCodes, PerigeeError, toError } from '../protocol/base/errors.ts';
+import type { CoordinatorSettings } from './settings.ts';
+import { parseSettings } from './settings.ts';
+import type { Coordinator } from './start-coordinator.ts';
+import { startCoordinator } from './start-coordinator.ts';
+
+async function main(): Promise<void> {
+  // Whatever is made below the data directory is its owner’s alone.
+  process.umask(0o077);
+  const settings = parseSettings({
+    argv: process.argv.slice(2),
+    env: process.env,
+    isRoot: process.getuid?.() === 0,
+  });
+  const log = pino(
+    { level: settings.logLevel, base: { pid: process.pid } },
+    // Synchronous: what led to an end must be read after it.
+    pino.destination({ dest: 2, sync: true }),
+  );
+  const coordinator = await startCoordinator({
+    settings,
+    log,
+    env: process.env,
+    onFatal(error) {
+      // The store is the truth: a fresh process on it is safer than one that contradicts itself.
+      log.fatal({ err: error }, 'the coordinator cannot go on');
+      process.exit(error instanceof PerigeeError ? error.exitCode : exitCodes.failed);
+    },
+  });
+  handleSignals(coordinator, log);
+  announce(coordinator, settings);
+}
+
+function handleSignals(coordinator: Coordinator, log: pino.Logger): void {
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) {
+      if (signal !== 'SIGINT') return;
+      coordinator.kill();
+      process.exit(exitCodes.interrupted);
+    }
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    coordinator.stop().then(
+      () => process.exit(exitCodes.ok),
+      (caught: unknown) => {
+        log.error({ err: toError(caught) }, 'could not stop in order');
+        coordinator.kill();
+        process.exit(exitCodes.failed);
+      },
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+function announce(coordinator: Coordinator, settings: CoordinatorSettings): void {
+  const { url, token, join, joinToken } = coordinator;
+  const line = settings.json
+    ? JSON.stringify({ url, token, join, joinToken, pids: coordinator.pids() })
+    : `Perigee takes tasks at ${url}\nAgents join ${join}\nTokens: ${settings.data}/token and ${settings.data}/join-token`;
+  process.stdout.write(`${line}\n`);
+}
+
+main().catch((caught: unknown) => {
+  const error = toError(caught);
+  if (error instanceof PerigeeError) {
+    process.stderr.write(`perigee: ${error.message}\n  ${error.fix}\n`);
+    process.exit(error.exitCode);
+  }
+  process.stderr.write(`perigee: ${error.stack ?? error.message}\n`);
+  process.exit(exitCodes.failed);
+});

@@ -1,0 +1,48 @@
+/** Blobs for agents: functions and arguments of the namespaces they serve, results that they made. */
+
+import { PerigeeError } from '../../protocol/base/errors.ts';
+import type { BlobSource } from '../../protocol/net/blob-transfer.ts';
+import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
+import type { BlobHash, NodeId } from '../../protocol/wire/ids.ts';
+import { blobBytesMax } from '../../protocol/wire/limits.ts';
+import type { BlobStore, Store } from '../store/port.ts';
+
+export interface NodeBlobDeps {
+  store: Pick<Store, 'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordUpload'>;
+  blobs: BlobStore;
+}
+
+/** What one node may read and write. Nothing is remembered between requests: rights may change. */
+export function createNodeBlobs(deps: NodeBlobDeps, node: NodeId): BlobSource {
+  const { store, blobs } = deps;
+  const mayRead = async (hash: BlobHash): Promise<boolean> => {
+    const known = await store.findNode(node);
+    if (known === undefined) return false;
+    if (known.namespaces === null) return true;
+    for (const namespace of known.namespaces) {
+      if (await store.mayReadBlob(namespace, hash)) return true;
+    }
+    return store.hasUploaded(node, hash);
+  };
+  return {
+    async size(hash) {
+      // The same answer for what is not there and what is not for this node.
+      if (!(await mayRead(hash))) throw new PerigeeError('not_found', `There is no blob ${hash}.`);
+      return blobs.size(hash);
+    },
+    read: (hash, offset) => blobs.read(hash, offset),
+    async write(hash, bytes, sizeBytes) {
+      if ((await store.findNode(node)) === undefined) {
+        throw new PerigeeError('forbidden', 'Only nodes of this mesh may put blobs.');
+      }
+      const verified = verifyBlob(bytes, { hash, sizeBytes });
+      if (await blobs.has(hash)) {
+        // Read to the end all the same: who names a hash without having its bytes gains nothing.
+        for await (const chunk of verified) void chunk;
+      } else {
+        await blobs.write(hash, verified, { bytesMax: blobBytesMax });
+      }
+      await store.recordUpload(node, hash);
+    },
+  };
+}

@@ -1,0 +1,321 @@
+/** Wires the coordinator's parts together, in the order in which they need each other. */
+import { randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PerigeeError, toError } from '../protocol/base/errors.ts';
+import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
+import { loadMeshKey } from '../protocol/net/mesh-key.ts';
+import type { InstanceId } from '../protocol/wire/ids.ts';
+import { taskKey } from '../protocol/wire/ids.ts';
+import type { Fleet } from './autoscaler/create-fleet.ts';
+import { createFleet } from './autoscaler/create-fleet.ts';
+import { defaultFleetSettings } from './autoscaler/plan.ts';
+import { createProcessProvider } from './autoscaler/providers/process.ts';
+import type { CoreSettings } from './core/settings.ts';
+import { defaultCoreSettings } from './core/settings.ts';
+import { createState } from './core/state.ts';
+import { step } from './core/step.ts';
+import { nextWakeMs } from './core/views.ts';
+import { createDriver } from './driver.ts';
+import { createGateway } from './gateway/create-gateway.ts';
+import { createLocalImages } from './gateway/images/local-images.ts';
+import type { GatewayLog } from './gateway/ports.ts';
+import { gatewayDefaults } from './gateway/settings.ts';
+import { readDirectoryTokens } from './identity.ts';
+import { chooseJoinAddress } from './join-address.ts';
+import type { AgentMesh } from './mesh/agent-mesh.ts';
+import { createAgentMesh } from './mesh/agent-mesh.ts';
+import type { CoordinatorSettings } from './settings.ts';
+import { localNodeMemoryBytes } from './settings.ts';
+import { openBlobStore } from './store/blob-store.ts';
+import { openDataDirectory } from './store/data-directory.ts';
+import { createDiskGuard, readDisk } from './store/disk-guard.ts';
+import { openSqliteStore } from './store/open-sqlite.ts';
+import type { Store } from './store/port.ts';
+import { makeToken } from './tokens.ts';
+
+export interface StartDeps {
+  settings: CoordinatorSettings;
+  log: GatewayLog;
+  env: Readonly<Record<string, string | undefined>>;
+  /** The process must end at once. */
+  onFatal(error: Error): void;
+}
+
+/** A coordinator that takes tasks. */
+export interface Coordinator {
+  url: string;
+  /** Operator, in namespace `default`. */
+  token: string;
+  /** Where agents join. */
+  join: string;
+  joinToken: string;
+  /** This process and the local nodes'. */
+  pids(): number[];
+  /** Stops taking work, ends local nodes, stores what they said; idempotent. */
+  stop(): Promise<void>;
+  /** Ends local nodes now; for those who cannot wait. */
+  kill(): void;
+}
+
+/** How long a local node may take from its start until it shows its join token. */
+const instanceTokenMs = 5 * 60_000;
+/** Between two looks at local nodes of an earlier run. */
+const adoptedWatchMs = 250;
+/** Messages of an agent that wait while its report's blobs are looked up. */
+const sessionWaitingMax = 10_000;
+
+const version = readVersion();
+const clock = { nowMs: () => Date.now() };
+
+/**
+ * Opens the directory and starts everything on it.
+ * @throws PerigeeError data_locked, data_unwritable, data_corrupt, data_newer, port_taken, insecure_listen
+ */
+export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
+  const { settings, log } = deps;
+  const stack = new AsyncDisposableStack();
+  try {
+    const directory = openDataDirectory(settings.data);
+    stack.defer(() => directory.release());
+    const disk = createDiskGuard(
+      { readDisk: () => readDisk(settings.data), log },
+      {
+        freeBytesMin: settings.diskFreeBytesMin,
+        freeShareMin: settings.diskFreeShareMin,
+        recheckMs: settings.diskRecheckMs,
+      },
+    );
+    await disk.start();
+    stack.defer(() => disk.stop());
+    const store = openSqliteStore(directory.databaseFile);
+    stack.defer(() => store.close());
+    const blobs = await openBlobStore(directory.blobFolder);
+    const tokens = await readDirectoryTokens(store, { folder: settings.data, nowMs: Date.now() });
+    const host = await createMeshHost({
+      key: await loadMeshKey(join(settings.data, 'mesh.key')),
+      listen: [await meshAddress(store, settings)],
+      connectionsMax: settings.connectionsMax,
+    });
+    stack.defer(() => host.stop());
+    await store.setMeta('meshPort', portOf(host.addresses()));
+
+    const restored = await store.restore();
+    const state = createState({
+      seed: randomInt(2 ** 32),
+      settings: coreSettings(settings),
+      restored,
+      now: Date.now(),
+    });
+    // The driver and the mesh know each other; neither acts before both are there.
+    const transport: { mesh: AgentMesh | undefined } = { mesh: undefined };
+    const driver = createDriver(
+      {
+        state,
+        step,
+        nextWakeMs,
+        store,
+        clock,
+        disk,
+        transport: {
+          send: (effects) => transport.mesh?.send(effects),
+          keepBlock: (save) => transport.mesh?.keepBlock(save),
+        },
+        onFatal: deps.onFatal,
+        log,
+      },
+      settings,
+    );
+    const mesh = createAgentMesh(
+      {
+        host,
+        driver,
+        store,
+        blobs,
+        clock,
+        holds: (node, attempt) =>
+          state.nodes.get(node)?.held.get(taskKey(attempt))?.attempt === attempt.attempt,
+        findSpec: (group) => state.groups.get(group)?.spec,
+        log,
+        software: `perigee ${version}`,
+      },
+      {
+        wire: { heartbeatMs: settings.heartbeatMs, leaseMs: settings.leaseMs },
+        sessionFirst: restored.nextSession,
+        blockCacheBytesMax: settings.blockCacheBytesMax,
+        blobStreamsMax: settings.blobStreamsMax,
+        greetingMsMax: settings.greetingMsMax,
+        waitingMax: sessionWaitingMax,
+      },
+    );
+    transport.mesh = mesh;
+    stack.defer(() => mesh.stop());
+    stack.defer(() => driver.stop());
+    const images = createLocalImages(join(settings.home, 'images'), {
+      clock,
+      onBroken: (path, error) => log.warn({ path, err: error }, 'an image cannot be read'),
+    });
+    const joinAddress = chooseJoinAddress(host.addresses());
+    const fleet = createLocalFleet({ ...deps, driver, store, images, joinAddress });
+    stack.defer(() => fleet.stop());
+    const gateway = createGateway(
+      { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
+      {
+        ...gatewayDefaults,
+        host: settings.host,
+        port: settings.port || Number((await store.getMeta('httpPort')) ?? 0),
+        tls: readTls(settings),
+        behindProxy: settings.behindProxy,
+        insecureHttp: settings.insecureHttp,
+      },
+    );
+    stack.defer(() => gateway.stop());
+    driver.start();
+    await mesh.start();
+    await fleet.start();
+    const { url } = await gateway.start();
+    await store.setMeta('httpPort', new URL(url).port);
+    const running = stack.move();
+    let stopping: Promise<void> | undefined;
+    return {
+      url,
+      token: tokens.access,
+      join: joinAddress,
+      joinToken: tokens.join,
+      pids: () => [process.pid, ...fleet.pids()],
+      stop() {
+        stopping ??= running.disposeAsync();
+        return stopping;
+      },
+      kill: () => fleet.kill(),
+    };
+  } finally {
+    await stack.disposeAsync();
+  }
+}
+
+function createLocalFleet(
+  deps: StartDeps & {
+    driver: Parameters<typeof createFleet>[0]['driver'];
+    store: Store;
+    images: Parameters<typeof createFleet>[0]['images'];
+    joinAddress: string;
+  },
+): Fleet {
+  const { settings, store } = deps;
+  const provider = createProcessProvider(
+    {
+      makeJoinToken: (instance) => makeInstanceToken(store, instance),
+      joinAddress: () => deps.joinAddress,
+    },
+    {
+      agentMain: fileURLToPath(new URL('../node-agent/main.ts', import.meta.url)),
+      folder: join(settings.data, 'nodes'),
+      shape: {
+        slots: 1,
+        cpus: 1,
+        memoryBytes: localNodeMemoryBytes(settings, totalmem()),
+      },
+      mounts: settings.mounts,
+      orphanMs: settings.nodeOrphanMs,
+      watchMs: adoptedWatchMs,
+      env: deps.env,
+    },
+  );
+  return createFleet(
+    { driver: deps.driver, store, provider, images: deps.images, clock, log: deps.log },
+    {
+      instancesMax: settings.localNodes,
+      idleMs: settings.nodeIdleMs,
+      bootMsMax: settings.nodeBootMsMax,
+      tickMs: settings.fleetTickMs,
+      stopMsMax: settings.stopMsMax,
+      plan: defaultFleetSettings,
+    },
+  );
+}
+
+async function makeInstanceToken(store: Store, instance: InstanceId): Promise<string> {
+  const nowMs = Date.now();
+  const token = makeToken('join');
+  await store.saveToken({
+    id: token.id,
+    purpose: 'join',
+    secretHash: token.secretHash,
+    label: `instance ${instance}`,
+    role: null,
+    namespaces: null,
+    createdAtMs: nowMs,
+    expiresAtMs: nowMs + instanceTokenMs,
+    revokedAtMs: null,
+    usesLeft: 1,
+  });
+  return token.text;
+}
+
+function coreSettings(settings: CoordinatorSettings): CoreSettings {
+  const {
+    suspectMs,
+    leaseMs,
+    retryDelayBaseMs,
+    retryDelayMaxMs,
+    retryElsewhereMs,
+    openBatchesMax,
+    quarantineTaskNodes,
+    quarantineNodeTasks,
+  } = settings;
+  return {
+    ...defaultCoreSettings,
+    suspectMs,
+    leaseMs,
+    retryDelayBaseMs,
+    retryDelayMaxMs,
+    retryElsewhereMs,
+    openBatchesMax,
+    quarantineTaskNodes,
+    quarantineNodeTasks,
+  };
+}
+
+/** The port that the directory had before is kept: agents come back to the same address. */
+async function meshAddress(store: Store, settings: CoordinatorSettings): Promise<string> {
+  const port = settings.meshPort || Number((await store.getMeta('meshPort')) ?? 0);
+  const { meshHost } = settings;
+  const version = isIP(meshHost);
+  const kind = version === 0 ? 'dns4' : `ip${version}`;
+  const host = meshHost === 'localhost' ? 'ip4/127.0.0.1' : `${kind}/${meshHost}`;
+  return `/${host}/tcp/${port}`;
+}
+
+function portOf(addresses: readonly string[]): string {
+  return /\/tcp\/(\d+)/.exec(addresses[0] ?? '')?.[1] ?? '0';
+}
+
+function readTls(settings: CoordinatorSettings): { cert: string; key: string } | null {
+  if (settings.tlsCert === '') return null;
+  try {
+    return {
+      cert: readFileSync(settings.tlsCert, 'utf8'),
+      key: readFileSync(settings.tlsKey, 'utf8'),
+    };
+  } catch (caught) {
+    const cause = toError(caught);
+    throw new PerigeeError('invalid_request', `The TLS files cannot be read: ${cause.message}`, {
+      cause,
+      fix: 'Check --tls-cert and --tls-key.',
+    });
+  }
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  const manifest: unknown = JSON.parse(text);
+  const found =
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest
+      ? manifest.version
+      : undefined;
+  return typeof found === 'string' ? found : 'unknown';
+}

@@ -1,0 +1,101 @@
+/**
+ * Content-addressed files: `blobs/ab/cdef…`. A blob appears under its name only when its bytes are
+ * verified and on disk, so that whoever finds one may use it unread.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
+import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
+import type { BlobHash } from '../../protocol/wire/ids.ts';
+import type { BlobStore } from './port.ts';
+import { storeError } from './sqlite-errors.ts';
+
+/** Larger chunks gain nothing measurable over a line that noise limits to some 100 MB/s. */
+const readChunkBytes = 256 * 1024;
+
+/**
+ * Opens the folder; what an earlier run left half-written is removed.
+ * @throws PerigeeError data_unwritable
+ */
+export async function openBlobStore(folder: string): Promise<BlobStore> {
+  const uploads = join(folder, 'uploads');
+  try {
+    await rm(uploads, { recursive: true, force: true });
+    await mkdir(uploads, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new PerigeeError('data_unwritable', `${folder} cannot be written.`, { cause });
+  }
+  const pathOf = (hash: BlobHash): string => join(folder, hash.slice(0, 2), hash.slice(2));
+  const sizeOf = async (hash: BlobHash): Promise<number | undefined> => {
+    try {
+      return (await stat(pathOf(hash))).size;
+    } catch (caught) {
+      const error = toError(caught);
+      if ('code' in error && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  };
+  const size = async (hash: BlobHash): Promise<number> => {
+    const found = await sizeOf(hash);
+    if (found === undefined) throw new PerigeeError('not_found', `There is no blob ${hash}.`);
+    return found;
+  };
+  const write: BlobStore['write'] = async (hash, bytes, options) => {
+    const upload = join(uploads, randomBytes(12).toString('hex'));
+    try {
+      const file = await open(upload, 'wx', 0o600);
+      try {
+        const verified = verifyBlob(bytes, { hash, sizeBytes: null, bytesMax: options.bytesMax });
+        for await (const chunk of verified) await file.writeFile(chunk);
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+      const target = pathOf(hash);
+      const shard = join(folder, hash.slice(0, 2));
+      const isNewShard = (await mkdir(shard, { recursive: true, mode: 0o700 })) !== undefined;
+      await rename(upload, target);
+      // The name must outlive a power cut as well as the bytes do.
+      await syncFolder(shard);
+      if (isNewShard) await syncFolder(folder);
+    } catch (caught) {
+      await rm(upload, { force: true });
+      throw storeError(caught, folder);
+    }
+  };
+  return {
+    has: async (hash) => (await sizeOf(hash)) !== undefined,
+    size,
+    async *read(hash, offset = 0) {
+      await size(hash);
+      const stream = createReadStream(pathOf(hash), {
+        start: offset,
+        highWaterMark: readChunkBytes,
+      });
+      for await (const chunk of stream) yield chunk as Uint8Array;
+    },
+    write,
+    async writeBytes(bytes) {
+      const hash = createHash('sha256').update(bytes).digest('hex') as BlobHash;
+      if ((await sizeOf(hash)) === undefined) {
+        await write(hash, once(bytes), { bytesMax: bytes.length });
+      }
+      return hash;
+    },
+  };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,509 @@
+/**
+ * The store's twin in memory, for tests and simulations of what stands on it. It keeps what the
+ * effects said and answers from that; nothing of SQLite's layout is repeated here.
+ */
+import { assert } from '../../protocol/base/assert.ts';
+import { PerigeeError } from '../../protocol/base/errors.ts';
+import type {
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  NamespaceName,
+  NodeId,
+} from '../../protocol/wire/ids.ts';
+import { taskKey } from '../../protocol/wire/ids.ts';
+import { findBlobReference } from '../../protocol/wire/payload.ts';
+import type { SaveEffect } from '../core/effects.ts';
+import type { RestoredBatch, RestoredState } from '../core/events.ts';
+import { cutRange, newPart } from './log-trim.ts';
+import type {
+  LogChunk,
+  Store,
+  StoredAttempt,
+  StoredBatch,
+  StoredGroup,
+  StoredInstance,
+  StoredNode,
+  StoredOutcome,
+  StoredToken,
+  StorePage,
+} from './port.ts';
+
+type Save<Kind extends SaveEffect['kind']> = Extract<SaveEffect, { kind: Kind }>;
+
+interface MemoryBatch extends StoredBatch {
+  block: Uint8Array;
+}
+
+interface MemoryLog {
+  chunks: { offset: number; bytes: Uint8Array }[];
+  endOffset: number;
+}
+
+/** All that was saved. It outlives `close`, as a file would: open it again with `createMemoryStore`. */
+export interface MemoryRecords {
+  runs: number;
+  removedBatchMax: number;
+  namespaces: Map<NamespaceName, number>;
+  groups: Map<GroupId, StoredGroup>;
+  batches: Map<BatchNumber, MemoryBatch>;
+  grants: Save<'saveGrant'>[];
+  ends: Save<'saveAttemptEnd'>[];
+  outcomes: Map<number, StoredOutcome>;
+  logs: Map<string, MemoryLog>;
+  tokens: Map<string, StoredToken>;
+  nodes: Map<NodeId, StoredNode>;
+  instances: Map<string, StoredInstance>;
+  meta: Map<string, string>;
+  /** `namespace hash` and `node hash`. */
+  blobRights: Set<string>;
+}
+
+/** Nothing saved yet. */
+export function createMemoryRecords(): MemoryRecords {
+  return {
+    runs: 0,
+    removedBatchMax: 0,
+    namespaces: new Map(),
+    groups: new Map(),
+    batches: new Map(),
+    grants: [],
+    ends: [],
+    outcomes: new Map(),
+    logs: new Map(),
+    tokens: new Map(),
+    nodes: new Map(),
+    instances: new Map(),
+    meta: new Map(),
+    blobRights: new Set(),
+  };
+}
+
+/** A store over records. */
+export function createMemoryStore(records: MemoryRecords = createMemoryRecords()): Store {
+  return {
+    ...createWork(records),
+    ...createOutcomes(records),
+    ...createAdministration(records),
+    close: async () => {},
+  };
+}
+
+type Part<Name extends keyof Store> = Pick<Store, Name>;
+
+function createWork(
+  records: MemoryRecords,
+): Part<
+  | 'restore'
+  | 'commit'
+  | 'findBatchByClient'
+  | 'findBatch'
+  | 'getBlock'
+  | 'findGroup'
+  | 'findGroupsByPrefix'
+  | 'listGroups'
+  | 'listBatches'
+> {
+  const batchesOf = (namespace: NamespaceName): MemoryBatch[] =>
+    [...records.batches.values()].filter((batch) => batch.namespace === namespace);
+  return {
+    async restore() {
+      records.runs += 1;
+      return restore(records);
+    },
+    async commit({ saves, logs }) {
+      // Checked before anything changes: a transaction is all or nothing.
+      for (const save of saves) {
+        const isSecond = save.kind === 'saveOutcome' && records.outcomes.has(taskKey(save));
+        assert(!isSecond, 'a second outcome of a task');
+      }
+      for (const save of saves) apply(records, save);
+      for (const chunk of logs) appendLog(records, chunk);
+    },
+    findBatchByClient: async (namespace, clientBatch) => {
+      const found = batchesOf(namespace).find((batch) => batch.clientBatch === clientBatch);
+      return found === undefined ? undefined : withoutBlock(found);
+    },
+    findBatch: async (number) => {
+      const found = records.batches.get(number);
+      return found === undefined ? undefined : withoutBlock(found);
+    },
+    async getBlock(number) {
+      const found = records.batches.get(number);
+      assert(found !== undefined, `batch ${number} has no block`);
+      return found.block;
+    },
+    findGroup: async (group) => records.groups.get(group),
+    findGroupsByPrefix: async (namespace, prefix) =>
+      [...records.groups.values()]
+        .filter(({ spec }) => spec.namespace === namespace && spec.group.startsWith(prefix))
+        .map(({ spec }) => spec.group)
+        .sort()
+        .slice(0, 2),
+    listGroups: async (namespace, { limit, cursor, name }) => {
+      const groups = [...records.groups.values()].filter(
+        ({ spec }) => spec.namespace === namespace && (name === null || spec.name === name),
+      );
+      return page(groups, { limit, cursor });
+    },
+    listBatches: async (namespace, { group, limit, cursor }) => {
+      const batches = batchesOf(namespace).filter(
+        (batch) => group === null || batch.group === group,
+      );
+      const { items, next } = page(batches, { limit, cursor });
+      return { items: items.map(withoutBlock), next };
+    },
+  };
+}
+
+function apply(records: MemoryRecords, save: SaveEffect): void {
+  switch (save.kind) {
+    case 'saveGroup': {
+      const { spec, atMs } = save;
+      if (!records.namespaces.has(spec.namespace)) records.namespaces.set(spec.namespace, atMs);
+      records.groups.set(spec.group, {
+        spec,
+        createdAtMs: atMs,
+        state: 'running',
+        terminatedAtMs: null,
+        counts: { submitted: 0, succeeded: 0, failed: 0 },
+      });
+      for (const hash of [spec.functionBlob, spec.cloudpickleBlob]) {
+        if (hash !== null) records.blobRights.add(`${spec.namespace} ${hash}`);
+      }
+      return;
+    }
+    case 'saveGroupLimits':
+      changeGroup(records, save.group, (group) => {
+        group.spec = { ...group.spec, ...save.limits };
+      });
+      return;
+    case 'saveGroupState':
+      changeGroup(records, save.group, (group) => {
+        group.state = save.state;
+        if (save.state !== 'running') group.terminatedAtMs ??= save.atMs;
+      });
+      return;
+    case 'saveBatch': {
+      const { kind: _kind, ...batch } = save;
+      records.batches.set(save.batch, batch);
+      changeGroup(records, save.group, ({ counts }) => {
+        counts.submitted += save.count;
+      });
+      return;
+    }
+    case 'saveGrant':
+      records.grants.push(save);
+      return;
+    case 'saveAttemptEnd':
+      records.ends.push(save);
+      return;
+    case 'saveOutcome': {
+      const { kind: _kind, ...outcome } = save;
+      records.outcomes.set(taskKey(save), outcome);
+      changeGroup(records, save.group, ({ counts }) => {
+        if (save.outcome.status === 'success') counts.succeeded += 1;
+        else counts.failed += 1;
+      });
+      const reference = findBlobReference(save.outcome.result);
+      if (reference !== undefined) records.blobRights.add(`${save.namespace} ${reference.hash}`);
+      return;
+    }
+  }
+}
+
+function changeGroup(
+  records: MemoryRecords,
+  id: GroupId,
+  change: (group: StoredGroup) => void,
+): void {
+  const group = records.groups.get(id);
+  assert(group !== undefined, `${id} is a group that was never saved`);
+  const copy = { ...group, counts: { ...group.counts } };
+  change(copy);
+  records.groups.set(id, copy);
+}
+
+function appendLog(records: MemoryRecords, chunk: LogChunk): void {
+  const log = records.logs.get(logKey(chunk)) ?? { chunks: [], endOffset: 0 };
+  records.logs.set(logKey(chunk), log);
+  const fresh = newPart(chunk, log.endOffset);
+  if (fresh === undefined) return;
+  const { offset, bytes } = fresh;
+  log.chunks.push({ offset, bytes });
+  log.endOffset = offset + bytes.length;
+  const range = cutRange(log.endOffset);
+  if (range === undefined) return;
+  log.chunks = log.chunks.filter(
+    (kept) => kept.offset < range.from || kept.offset + kept.bytes.length > range.to,
+  );
+}
+
+function restore(records: MemoryRecords): RestoredState {
+  const latest = new Map<NamespaceName, number>();
+  for (const name of records.namespaces.keys()) latest.set(name, 0);
+  for (const { namespace, outcomeNumber } of records.outcomes.values()) {
+    latest.set(namespace, Math.max(latest.get(namespace) ?? 0, outcomeNumber));
+  }
+  const numbers = [records.removedBatchMax, ...records.batches.keys()];
+  return {
+    groups: [...records.groups.values()].map(({ spec, createdAtMs, state, counts }) => ({
+      spec,
+      createdAtMs,
+      state,
+      counts: {
+        queued: counts.submitted - counts.succeeded - counts.failed,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+      },
+      runtimeMs: state === 'terminated' ? null : meanRuntime(records, spec.group),
+    })),
+    batches: [...records.batches.values()].flatMap((batch) => {
+      const restored = restoreBatch(records, batch);
+      return restored.doneCount < batch.count ? [restored] : [];
+    }),
+    nextBatch: Math.max(...numbers) + 1,
+    outcomeNumbers: [...latest],
+    nextSession: records.runs * 2 ** 32 + 1,
+  };
+}
+
+function meanRuntime(records: MemoryRecords, group: GroupId): number | null {
+  const latest = [...records.outcomes.values()]
+    .filter((saved) => saved.group === group && saved.outcome.status === 'success')
+    .sort((left, right) => right.outcomeNumber - left.outcomeNumber)
+    .slice(0, 20);
+  if (latest.length === 0) return null;
+  return latest.reduce((sum, { outcome }) => sum + outcome.runtimeMs, 0) / latest.length;
+}
+
+function restoreBatch(records: MemoryRecords, batch: MemoryBatch): RestoredBatch {
+  const grants = records.grants.filter((grant) => grant.batch === batch.batch);
+  const next = Math.max(0, ...grants.map((grant) => grant.lo + grant.count));
+  const indexes = Array.from({ length: batch.count }, (_, index) => index);
+  const isDone = (index: number): boolean =>
+    records.outcomes.has(taskKey({ batch: batch.batch, index }));
+  const open = indexes.flatMap((index) => {
+    const covering = grants.filter((grant) => grant.lo <= index && index < grant.lo + grant.count);
+    const latest = covering.sort((left, right) => right.attempt - left.attempt)[0];
+    if (latest === undefined || isDone(index)) return [];
+    const ends = records.ends.filter((end) => end.batch === batch.batch && end.index === index);
+    const latestEnd = ends.find((end) => end.attempt === latest.attempt);
+    const killedOn = ends.filter(({ end }) => end === 'crash').map(({ node }) => node);
+    return [
+      {
+        index,
+        attempt: latest.attempt,
+        node: latest.node,
+        grantedAtMs: latest.atMs,
+        ended: latestEnd !== undefined,
+        adoptable: latestEnd?.end === 'lost',
+        charges: ends.filter(({ charged }) => charged).length,
+        losses: ends.filter(({ end }) => end === 'lost').length,
+        killedOn: [...new Set(killedOn)],
+      },
+    ];
+  });
+  return {
+    batch: batch.batch,
+    group: batch.group,
+    count: batch.count,
+    submittedAtMs: batch.atMs,
+    next,
+    doneCount: indexes.filter(isDone).length,
+    doneAhead: indexes.filter((index) => index >= next && isDone(index)),
+    open,
+  };
+}
+
+function createOutcomes(
+  records: MemoryRecords,
+): Part<
+  | 'findOutcome'
+  | 'listOutcomes'
+  | 'listBatchOutcomes'
+  | 'listAttempts'
+  | 'latestOutcomeNumber'
+  | 'readLog'
+  | 'logOffset'
+> {
+  const sorted = (): StoredOutcome[] =>
+    [...records.outcomes.values()].sort((left, right) => left.outcomeNumber - right.outcomeNumber);
+  return {
+    findOutcome: async (task) => records.outcomes.get(taskKey(task)),
+    listOutcomes: async (namespace, { after, limit, groups }) =>
+      sorted()
+        .filter((saved) => saved.namespace === namespace && saved.outcomeNumber > after)
+        .filter((saved) => groups === null || groups.includes(saved.group))
+        .slice(0, limit),
+    listBatchOutcomes: async (batch, { afterIndex, limit }) =>
+      [...records.outcomes.values()]
+        .filter((saved) => saved.batch === batch && saved.index > afterIndex)
+        .sort((left, right) => left.index - right.index)
+        .slice(0, limit),
+    async listAttempts(task) {
+      const settled = records.outcomes.get(taskKey(task));
+      return records.grants
+        .filter(({ batch, lo, count }) => {
+          return batch === task.batch && lo <= task.index && task.index < lo + count;
+        })
+        .sort((left, right) => left.attempt - right.attempt)
+        .map((grant) => ledgerLine(records, { ...task, attempt: grant.attempt }, grant, settled));
+    },
+    latestOutcomeNumber: async (namespace) =>
+      Math.max(
+        0,
+        ...sorted()
+          .filter((saved) => saved.namespace === namespace)
+          .map((saved) => saved.outcomeNumber),
+      ),
+    async readLog(attempt, { offset, bytesMax }) {
+      const log = records.logs.get(logKey(attempt)) ?? { chunks: [], endOffset: 0 };
+      const chunks: { offset: number; bytes: Uint8Array }[] = [];
+      let left = bytesMax;
+      for (const chunk of log.chunks) {
+        const skipped = Math.max(0, offset - chunk.offset);
+        if (skipped >= chunk.bytes.length || left <= 0) continue;
+        const bytes = chunk.bytes.subarray(skipped, skipped + left);
+        left -= bytes.length;
+        chunks.push({ offset: chunk.offset + skipped, bytes });
+      }
+      return { chunks, endOffset: log.endOffset };
+    },
+    logOffset: async (attempt) => records.logs.get(logKey(attempt))?.endOffset ?? 0,
+  };
+}
+
+function ledgerLine(
+  records: MemoryRecords,
+  attempt: AttemptRef,
+  grant: Save<'saveGrant'>,
+  settled: StoredOutcome | undefined,
+): StoredAttempt {
+  const end = records.ends.find(
+    (saved) => taskKey(saved) === taskKey(attempt) && saved.attempt === attempt.attempt,
+  );
+  const settles =
+    settled !== undefined && settled.attempt === attempt.attempt ? settled : undefined;
+  return {
+    attempt: attempt.attempt,
+    node: grant.node,
+    grantedAtMs: grant.atMs,
+    end: end?.end ?? settles?.outcome.status ?? null,
+    charged: end?.charged ?? false,
+    message: end?.message ?? settles?.outcome.failure?.message ?? '',
+    endedAtMs: end?.atMs ?? settles?.atMs ?? null,
+  };
+}
+
+function createAdministration(
+  records: MemoryRecords,
+): Omit<
+  Store,
+  'close' | keyof ReturnType<typeof createWork> | keyof ReturnType<typeof createOutcomes>
+> {
+  const { namespaces, tokens, nodes, instances, meta, blobRights } = records;
+  const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;
+  return {
+    async createNamespace(namespace, atMs) {
+      if (namespaces.has(namespace)) return false;
+      namespaces.set(namespace, atMs);
+      return true;
+    },
+    hasNamespace: async (namespace) => namespaces.has(namespace),
+    listNamespaces: async () =>
+      [...namespaces]
+        .map(([namespace, createdAtMs]) => ({ namespace, createdAtMs }))
+        .sort((left, rightHand) => (left.namespace < rightHand.namespace ? -1 : 1)),
+    removeNamespace: async (namespace) => removeNamespace(records, namespace),
+    async saveToken(token) {
+      tokens.set(token.id, token);
+    },
+    findTokenByHash: async (secretHash) =>
+      [...tokens.values()].find((token) => token.secretHash === secretHash),
+    listTokens: async (purpose) =>
+      [...tokens.values()].filter((token) => token.purpose === purpose),
+    async revokeToken(id, atMs) {
+      const token = tokens.get(id);
+      if (token === undefined) return false;
+      tokens.set(id, { ...token, revokedAtMs: token.revokedAtMs ?? atMs });
+      return true;
+    },
+    async admitNode(node) {
+      const token = tokens.get(node.tokenId);
+      if (token?.purpose !== 'join' || token.revokedAtMs !== null) return false;
+      if (token.expiresAtMs !== null && token.expiresAtMs <= node.admittedAtMs) return false;
+      if (token.usesLeft === 0) return false;
+      const usesLeft = token.usesLeft === null ? null : token.usesLeft - 1;
+      tokens.set(token.id, { ...token, usesLeft });
+      nodes.set(node.node, node);
+      return true;
+    },
+    findNode: async (node) => nodes.get(node),
+    async grantBlob(namespace, hash, atMs) {
+      if (!namespaces.has(namespace)) namespaces.set(namespace, atMs);
+      blobRights.add(right(namespace, hash));
+    },
+    mayReadBlob: async (namespace, hash) => blobRights.has(right(namespace, hash)),
+    async recordUpload(node, hash) {
+      blobRights.add(right(node, hash));
+    },
+    hasUploaded: async (node, hash) => blobRights.has(right(node, hash)),
+    async saveInstance(instance) {
+      instances.set(instance.instance, instance);
+    },
+    listInstances: async ({ gone }) =>
+      [...instances.values()].filter(({ state }) => gone || state !== 'gone'),
+    getMeta: async (key) => meta.get(key),
+    async setMeta(key, value) {
+      meta.set(key, value);
+    },
+  };
+}
+
+function removeNamespace(records: MemoryRecords, namespace: NamespaceName): boolean {
+  const groups = [...records.groups.values()].filter(({ spec }) => spec.namespace === namespace);
+  const isOpen = groups.some(({ state, counts }) => {
+    return state !== 'terminated' || counts.succeeded + counts.failed < counts.submitted;
+  });
+  if (isOpen) return false;
+  for (const { spec } of groups) records.groups.delete(spec.group);
+  for (const [number, batch] of records.batches) {
+    records.removedBatchMax = Math.max(records.removedBatchMax, number);
+    if (batch.namespace === namespace) records.batches.delete(number);
+  }
+  for (const [key, saved] of records.outcomes) {
+    if (saved.namespace === namespace) records.outcomes.delete(key);
+  }
+  for (const key of records.blobRights) {
+    if (key.startsWith(`${namespace} `)) records.blobRights.delete(key);
+  }
+  records.namespaces.delete(namespace);
+  return true;
+}
+
+function withoutBlock(batch: MemoryBatch): StoredBatch {
+  const { block: _block, ...stored } = batch;
+  return stored;
+}
+
+function logKey(attempt: AttemptRef): string {
+  return `${taskKey(attempt)} ${attempt.attempt}`;
+}
+
+/** Newest first; the cursor is how many are older. */
+function page<Item>(
+  items: readonly Item[],
+  options: { limit: number; cursor: string | null },
+): StorePage<Item> {
+  const end = options.cursor === null ? items.length : Number(options.cursor);
+  if (!Number.isSafeInteger(end) || end < 0) {
+    throw new PerigeeError('invalid_request', 'The cursor is not one that a list answered.');
+  }
+  const start = Math.max(0, end - options.limit);
+  return {
+    items: items.slice(start, end).reverse(),
+    next: start === 0 ? null : String(start),
+  };
+}

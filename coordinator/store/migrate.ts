@@ -1,0 +1,47 @@
+/** Numbered, forward-only migrations. The number of the last one is SQLite's `user_version`. */
+import { readdirSync, readFileSync } from 'node:fs';
+import type Database from 'better-sqlite3';
+import { assert } from '../../protocol/base/assert.ts';
+import { PerigeeError } from '../../protocol/base/errors.ts';
+
+const folder = new URL('./migrations/', import.meta.url);
+const filePattern = /^(\d{3})-[a-z0-9-]+\.sql$/;
+
+/**
+ * Brings a database to this version's schema, one transaction per step.
+ * @throws PerigeeError data_newer when it is ahead.
+ */
+export function migrate(database: Database.Database, file: string): void {
+  const steps = listMigrations();
+  const version = Number(database.pragma('user_version', { simple: true }));
+  if (version > steps.length) {
+    throw new PerigeeError(
+      'data_newer',
+      `${file} has schema ${version}; this version knows schemas up to ${steps.length}.`,
+    );
+  }
+  for (const step of steps.slice(version)) {
+    database
+      .transaction(() => {
+        database.exec(readFileSync(new URL(step.file, folder), 'utf8'));
+        database.pragma(`user_version = ${step.number}`);
+      })
+      .immediate();
+  }
+}
+
+interface Migration {
+  number: number;
+  file: string;
+}
+
+function listMigrations(): Migration[] {
+  const migrations = readdirSync(folder)
+    .filter((file) => filePattern.test(file))
+    .sort()
+    .map((file) => ({ number: Number(file.slice(0, 3)), file }));
+  for (const [index, migration] of migrations.entries()) {
+    assert(migration.number === index + 1, `migration ${migration.file} leaves a gap`);
+  }
+  return migrations;
+}

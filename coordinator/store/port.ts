@@ -1,0 +1,224 @@
+/**
+ * What the coordinator asks of its store. Asynchronous, so that a slow disk can move it into a
+ * worker thread without a change here. `open-sqlite.ts` and `memory.ts` implement it and pass one
+ * contract suite (`test/contract/store.test.ts`).
+ */
+import type {
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  NamespaceName,
+  NodeId,
+  TaskRef,
+} from '../../protocol/wire/ids.ts';
+import type { AttemptOutcome, GroupSpec, OutcomeStatus } from '../../protocol/wire/task.ts';
+import type { AttemptEnd, SaveEffect } from '../core/effects.ts';
+import type { RestoredState } from '../core/events.ts';
+
+/** A piece of an attempt's output as it is stored. */
+export interface LogChunk extends AttemptRef {
+  offset: number;
+  bytes: Uint8Array;
+}
+
+/** A recorded outcome, as completion streams and task views read it. */
+export interface StoredOutcome extends TaskRef {
+  namespace: NamespaceName;
+  outcomeNumber: number;
+  group: GroupId;
+  attempt: number;
+  node: NodeId | null;
+  outcome: AttemptOutcome;
+  submittedAtMs: number;
+  startedAtMs: number | null;
+  atMs: number;
+}
+
+export interface StoredBatch {
+  batch: BatchNumber;
+  namespace: NamespaceName;
+  group: GroupId;
+  clientBatch: string;
+  blockHash: string;
+  count: number;
+  atMs: number;
+  submittedAfter: number;
+}
+
+export interface StoredGroup {
+  spec: GroupSpec;
+  createdAtMs: number;
+  state: 'running' | 'draining' | 'terminated';
+  terminatedAtMs: number | null;
+  counts: { submitted: number; succeeded: number; failed: number };
+}
+
+/** One line of a task's ledger of attempts. */
+export interface StoredAttempt {
+  attempt: number;
+  node: NodeId;
+  grantedAtMs: number;
+  /** How it ended; null while it stands; `success` or a failure code when it settled the task. */
+  end: AttemptEnd | OutcomeStatus | null;
+  charged: boolean;
+  message: string;
+  endedAtMs: number | null;
+}
+
+export type TokenRole = 'user' | 'read' | 'operator';
+
+/** An access token or a join token; only the hash of its secret is kept. */
+export interface StoredToken {
+  /** Short public id, for lists and revocation. */
+  id: string;
+  purpose: 'access' | 'join';
+  /** `hashToken` of coordinator/tokens.ts: SHA-256 of the token's whole text, hexadecimal. */
+  secretHash: string;
+  label: string;
+  /** Access tokens only. */
+  role: TokenRole | null;
+  /** Access: the one namespace. Join: those whose work the node may see, null for all. */
+  namespaces: readonly NamespaceName[] | null;
+  createdAtMs: number;
+  /** Null for never. */
+  expiresAtMs: number | null;
+  revokedAtMs: number | null;
+  /** Join tokens: admissions left, null for any number. */
+  usesLeft: number | null;
+}
+
+/** A node that has been admitted once and may come back by its peer id alone. */
+export interface StoredNode {
+  node: NodeId;
+  name: string;
+  /** Null: every namespace. */
+  namespaces: readonly NamespaceName[] | null;
+  admittedAtMs: number;
+  tokenId: string;
+}
+
+/** A row of the fleet's intent log; written before the provider is called. */
+export interface StoredInstance {
+  instance: string;
+  pool: string;
+  state: 'requested' | 'booting' | 'joined' | 'draining' | 'gone';
+  /** What the provider needs to find it again, for example a process id with its start time. */
+  handle: string;
+  reason: string;
+  requestedAtMs: number;
+  endedAtMs: number | null;
+}
+
+export interface StorePage<Item> {
+  items: Item[];
+  /** Cursor of the next page; null at the end. */
+  next: string | null;
+}
+
+export interface Store {
+  /** The state of an earlier run, or an empty one. Counts a new run, so sessions are never reused. */
+  restore(): Promise<RestoredState>;
+  /** Performs saves and log chunks in order, in one transaction, on disk when it resolves. */
+  commit(batch: { saves: readonly SaveEffect[]; logs: readonly LogChunk[] }): Promise<void>;
+  findBatchByClient(
+    namespace: NamespaceName,
+    clientBatch: string,
+  ): Promise<StoredBatch | undefined>;
+  findBatch(batch: BatchNumber): Promise<StoredBatch | undefined>;
+  /** A batch's block of arguments. */
+  getBlock(batch: BatchNumber): Promise<Uint8Array>;
+
+  findGroup(group: GroupId): Promise<StoredGroup | undefined>;
+  /** Groups of a namespace whose id begins with `prefix`; at most two, to tell ambiguity. */
+  findGroupsByPrefix(namespace: NamespaceName, prefix: string): Promise<GroupId[]>;
+  /** Newest first. */
+  listGroups(
+    namespace: NamespaceName,
+    options: { limit: number; cursor: string | null; name: string | null },
+  ): Promise<StorePage<StoredGroup>>;
+
+  findOutcome(task: TaskRef): Promise<StoredOutcome | undefined>;
+  /** Outcomes of a namespace above a number, ascending; `groups` null for all. */
+  listOutcomes(
+    namespace: NamespaceName,
+    options: { after: number; limit: number; groups: readonly GroupId[] | null },
+  ): Promise<StoredOutcome[]>;
+  /** Outcomes of one batch by index, ascending. */
+  listBatchOutcomes(
+    batch: BatchNumber,
+    options: { afterIndex: number; limit: number },
+  ): Promise<StoredOutcome[]>;
+  /** Batches of a group or namespace, newest first; the cursor is a batch number: those below it. */
+  listBatches(
+    namespace: NamespaceName,
+    options: { group: GroupId | null; limit: number; cursor: string | null },
+  ): Promise<StorePage<StoredBatch>>;
+  listAttempts(task: TaskRef): Promise<StoredAttempt[]>;
+  latestOutcomeNumber(namespace: NamespaceName): Promise<number>;
+
+  /** The stored pieces of an attempt's log in order of offset; gaps are what was cut. */
+  readLog(
+    attempt: AttemptRef,
+    options: { offset: number; bytesMax: number },
+  ): Promise<{ chunks: { offset: number; bytes: Uint8Array }[]; endOffset: number }>;
+  /** How many bytes of an attempt's output have arrived, the cut ones too. */
+  logOffset(attempt: AttemptRef): Promise<number>;
+
+  createNamespace(namespace: NamespaceName, atMs: number): Promise<boolean>;
+  hasNamespace(namespace: NamespaceName): Promise<boolean>;
+  listNamespaces(): Promise<{ namespace: NamespaceName; createdAtMs: number }[]>;
+  /** False when it still has groups that are not terminated. */
+  removeNamespace(namespace: NamespaceName): Promise<boolean>;
+
+  saveToken(token: StoredToken): Promise<void>;
+  findTokenByHash(secretHash: string): Promise<StoredToken | undefined>;
+  listTokens(purpose: 'access' | 'join'): Promise<StoredToken[]>;
+  /** False when there is none. */
+  revokeToken(id: string, atMs: number): Promise<boolean>;
+  /** Takes one use of a join token and admits the node, in one transaction; false when none is left. */
+  admitNode(node: StoredNode): Promise<boolean>;
+  findNode(node: NodeId): Promise<StoredNode | undefined>;
+
+  /**
+   * Lets a namespace read a blob; repeating it changes nothing. `commit` does the same by itself,
+   * in its own transaction, for a `saveOutcome` whose result is a blob reference, and for the
+   * blobs of a `saveGroup`.
+   */
+  grantBlob(namespace: NamespaceName, hash: BlobHash, atMs: number): Promise<void>;
+  /** Whether the namespace put the blob, or a task or group of it refers to it. */
+  mayReadBlob(namespace: NamespaceName, hash: BlobHash): Promise<boolean>;
+
+  /** Remembers that a node put a blob, so that its later report may refer to it. */
+  recordUpload(node: NodeId, hash: BlobHash): Promise<void>;
+  hasUploaded(node: NodeId, hash: BlobHash): Promise<boolean>;
+
+  saveInstance(instance: StoredInstance): Promise<void>;
+  listInstances(options: { gone: boolean }): Promise<StoredInstance[]>;
+
+  /** Key-value settings of the directory: ports, keys' file names, boot count. */
+  getMeta(key: string): Promise<string | undefined>;
+  setMeta(key: string, value: string): Promise<void>;
+
+  close(): Promise<void>;
+}
+
+/** Content-addressed bytes below the data directory. */
+export interface BlobStore {
+  has(hash: BlobHash): Promise<boolean>;
+  /** @throws PerigeeError not_found */
+  size(hash: BlobHash): Promise<number>;
+  /** @throws PerigeeError not_found */
+  read(hash: BlobHash, offset?: number): AsyncIterable<Uint8Array>;
+  /**
+   * Streams to a temporary file, verifies, syncs and renames.
+   * @throws PerigeeError invalid_request when the bytes do not have that hash, too_large, disk_full.
+   */
+  write(
+    hash: BlobHash,
+    bytes: AsyncIterable<Uint8Array>,
+    options: { bytesMax: number },
+  ): Promise<void>;
+  /** Stores bytes at hand and answers their hash. */
+  writeBytes(bytes: Uint8Array): Promise<BlobHash>;
+}

@@ -1,0 +1,42 @@
+/** Who may read a blob: the namespaces that put or returned it, and the nodes that put it. */
+import type Database from 'better-sqlite3';
+import type { BlobHash, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
+import type { Names } from '../names.ts';
+
+export interface BlobStatements {
+  grant(namespace: NamespaceName, hash: BlobHash, atMs: number): void;
+  mayRead(namespace: NamespaceName, hash: BlobHash): boolean;
+  recordUpload(node: NodeId, hash: BlobHash): void;
+  hasUploaded(node: NodeId, hash: BlobHash): boolean;
+}
+
+export function createBlobStatements(database: Database.Database, names: Names): BlobStatements {
+  const grant = database.prepare<[string, number]>(
+    'insert into blob_namespace (hash, namespace_id) values (?, ?) on conflict do nothing',
+  );
+  const find = database.prepare<[string, number]>(
+    'select 1 from blob_namespace where hash = ? and namespace_id = ?',
+  );
+  const record = database.prepare<[string, number]>(
+    'insert into blob_peer (hash, peer_id) values (?, ?) on conflict do nothing',
+  );
+  const findUpload = database.prepare<[string, number]>(
+    'select 1 from blob_peer where hash = ? and peer_id = ?',
+  );
+  return {
+    grant: (namespace, hash, atMs) => {
+      grant.run(hash, names.namespaceId(namespace, atMs));
+    },
+    mayRead(namespace, hash) {
+      const id = names.findNamespace(namespace);
+      return id !== undefined && find.get(hash, id) !== undefined;
+    },
+    recordUpload: (node, hash) => {
+      record.run(hash, names.peerId(node));
+    },
+    hasUploaded(node, hash) {
+      const id = names.findPeer(node);
+      return id !== undefined && findUpload.get(hash, id) !== undefined;
+    },
+  };
+}
