@@ -1,0 +1,66 @@
+/** The moves of an attempt between its phases that several events share. */
+import { assert } from '../../protocol/base/assert.ts';
+import type { AttemptRef } from '../../protocol/wire/ids.ts';
+import { formatTaskId, taskKey } from '../../protocol/wire/ids.ts';
+import type { AttemptOutcome } from '../../protocol/wire/task.ts';
+import { releaseArgument } from './blobs.ts';
+import type { HeldAttempt, ReportedOutcome, Turn } from './state.ts';
+import { refOf } from './state.ts';
+import { leaveWaiting } from './waiting.ts';
+
+/** The attempt has its outcome: it leaves the attempts and waits in the outbox to be reported. */
+export function settleAttempt(turn: Turn, attempt: HeldAttempt, outcome: AttemptOutcome): void {
+  releaseAttempt(turn, attempt);
+  queueOutcome(turn, attempt, outcome);
+}
+
+/** An outcome for the outbox, also of attempts that were never held. */
+export function queueOutcome(turn: Turn, ref: AttemptRef, outcome: AttemptOutcome): void {
+  const reported: ReportedOutcome = {
+    batch: ref.batch,
+    index: ref.index,
+    attempt: ref.attempt,
+    status: outcome.status,
+    result: outcome.result,
+    failure: outcome.failure,
+    runtimeMs: outcome.runtimeMs,
+    peakMemoryBytes: outcome.peakMemoryBytes,
+    logBytes: outcome.logBytes,
+  };
+  turn.state.outbox.push(reported);
+  turn.state.heldBytes += outcomeBytes(reported);
+}
+
+/** The attempt goes back to the coordinator unrun. */
+export function returnAttempt(turn: Turn, attempt: HeldAttempt): void {
+  releaseAttempt(turn, attempt);
+  turn.state.returnedNow.push(refOf(attempt));
+}
+
+/** The attempt is not the node's any more, and nobody wants to hear of it. */
+export function dropAttempt(turn: Turn, attempt: HeldAttempt): void {
+  releaseAttempt(turn, attempt);
+  turn.effects.push({ kind: 'forgetLogs', attempts: [refOf(attempt)] });
+}
+
+/** What an outcome costs in memory and on the wire, about. */
+export function outcomeBytes(outcome: AttemptOutcome): number {
+  const failure = outcome.failure;
+  const text =
+    failure === null ? 0 : failure.name.length + failure.message.length + failure.traceback.length;
+  return outcome.result.length + text + 100;
+}
+
+/** Takes an attempt out of the phase that it is in and out of the state. */
+function releaseAttempt(turn: Turn, attempt: HeldAttempt): void {
+  const { state, effects } = turn;
+  const phase = attempt.phase;
+  assert(phase.kind !== 'gone', `attempt ${formatTaskId(attempt)} ends once`);
+  if (phase.kind === 'waiting') leaveWaiting(attempt);
+  if (phase.kind === 'storing') effects.push({ kind: 'removeResult', path: phase.path });
+  if (attempt.blob !== null) releaseArgument(turn, attempt);
+  attempt.phase = { kind: 'gone' };
+  attempt.group.heldCount -= 1;
+  state.heldBytes -= attempt.payload.length;
+  state.attempts.delete(taskKey(attempt));
+}

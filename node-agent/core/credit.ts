@@ -1,0 +1,66 @@
+/** How much work to hold and to feed ahead, by the measured time of the tasks. */
+import type { AgentState, HeldGroup, Turn, Worker } from './state.ts';
+import { findRunning, isBusy } from './state.ts';
+
+/** Tasks of this length and above are never held ahead: another node may have a slot for them. */
+export const longTaskMs = 100;
+
+/** Takes a runtime into a group's mean and adapts its window. */
+export function measureTask(state: AgentState, group: HeldGroup, runtimeMs: number): void {
+  group.taskMs = group.taskMs === null ? runtimeMs : group.taskMs * 0.7 + runtimeMs * 0.3;
+  state.lastGroup = group;
+  const wanted = windowOf(state, group.taskMs);
+  // Followed with inertia: each change of the window is a pull to the coordinator.
+  const isNear = wanted < group.window * 2 && wanted * 2 > group.window;
+  if (!isNear || wanted === 1) group.window = wanted;
+}
+
+/** Tasks that hide the way to the worker and back, without queueing much time behind one another. */
+function windowOf(state: AgentState, taskMs: number): number {
+  const { windowMs, windowMax } = state.settings;
+  if (taskMs >= longTaskMs) return 1;
+  return Math.min(Math.max(Math.ceil(windowMs / Math.max(taskMs, 0.001)), 2), windowMax);
+}
+
+/** What the next `sendPull` should say: attempts that the node is willing to hold in all. */
+export function heldMaxWanted(turn: Turn): number {
+  const { state, now } = turn;
+  if (state.draining || state.diskLow || now < state.unhealthyUntilMs) return 0;
+  if (state.heldBytes >= state.settings.heldBytesMax) return 0;
+  // Half for what runs and half for what is not acknowledged: a hello names both.
+  const creditMax = Math.ceil(state.settings.heldAttemptsMax / 2);
+  if (state.outbox.length + state.unacknowledgedCount >= creditMax) return 0;
+  let slotsLeft = state.capacity.slots;
+  let wanted = 0;
+  for (const worker of state.workers.values()) {
+    if (slotsLeft === 0) break;
+    if (!isBusy(worker)) continue;
+    slotsLeft -= 1;
+    wanted += creditPerSlot(turn, worker.group);
+  }
+  wanted += slotsLeft * (state.lastGroup === null ? 1 : creditPerSlot(turn, state.lastGroup));
+  return Math.min(wanted, creditMax);
+}
+
+/** How long one task of a group takes, by what has ended and by what is still running. */
+export function expectedTaskMs(group: HeldGroup, now: number): number | null {
+  let expected = group.taskMs;
+  for (const worker of group.workers) {
+    const elapsed = runningMs(worker, now);
+    if (elapsed > (expected ?? longTaskMs)) expected = elapsed;
+  }
+  return expected;
+}
+
+/** How long a worker's running task has been running; 0 when none is. */
+export function runningMs(worker: Worker, now: number): number {
+  const running = findRunning(worker);
+  return running?.phase.kind === 'running' ? now - running.phase.startedAtMs : 0;
+}
+
+function creditPerSlot(turn: Turn, group: HeldGroup): number {
+  if (turn.now < turn.state.cautiousUntilMs) return 1;
+  if (group.window === 1) return 1;
+  // The shortest tasks go by the thousand between two messages of the coordinator.
+  return group.window * (group.window >= 64 ? 4 : 2);
+}

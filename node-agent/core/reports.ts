@@ -1,0 +1,77 @@
+/** Outcomes on their way to the coordinator: cut into reports, kept until each is acknowledged. */
+import { outcomeBytes } from './attempts.ts';
+import type { SentReport, Turn } from './state.ts';
+import { findAttempt, refOf } from './state.ts';
+
+/** Sends what the outbox holds, as far as the bytes in flight permit. */
+export function sendReports(turn: Turn): void {
+  const { state, effects } = turn;
+  if (state.session.kind !== 'open') return;
+  while (state.outbox.length > 0) {
+    if (state.reportBytesInFlight >= state.settings.reportBytesInFlightMax) return;
+    const report = cutReport(turn);
+    const number = state.nextReport;
+    state.nextReport += 1;
+    state.reports.set(number, report);
+    state.unacknowledgedCount += report.outcomes.length;
+    state.reportBytesInFlight += report.bytes;
+    effects.push({ kind: 'sendReport', report: number, outcomes: report.outcomes });
+  }
+}
+
+/** The coordinator has it on disk: outcomes and their output are forgotten. */
+export function onAcknowledged(turn: Turn, number: number): void {
+  const { state } = turn;
+  const report = state.reports.get(number);
+  if (report === undefined) return;
+  state.reports.delete(number);
+  state.unacknowledgedCount -= report.outcomes.length;
+  state.reportBytesInFlight -= report.bytes;
+  state.heldBytes -= report.bytes;
+  turn.effects.push({ kind: 'forgetLogs', attempts: report.outcomes.map(refOf) });
+}
+
+/** Without a session nothing is on its way any more: all goes back to the outbox, oldest first. */
+export function takeBackReports(turn: Turn): void {
+  const { state } = turn;
+  const outcomes = [...state.reports.values()].flatMap((report) => report.outcomes);
+  state.reports.clear();
+  state.unacknowledgedCount = 0;
+  state.reportBytesInFlight = 0;
+  state.outbox.unshift(...outcomes);
+}
+
+/** Tells which attempts have begun; those that ended within the turn are in the report. */
+export function sendStarted(turn: Turn): void {
+  const { state, effects } = turn;
+  const begun = state.startedNow.splice(0);
+  if (state.session.kind !== 'open') return;
+  const attempts = begun
+    .filter(
+      (attempt) => attempt.phase.kind === 'running' && findAttempt(state, attempt) === attempt,
+    )
+    .map(refOf);
+  if (attempts.length > 0) effects.push({ kind: 'sendStarted', attempts });
+}
+
+/** Tells which attempts go back; without a session the next hello tells it by leaving them out. */
+export function sendReturned(turn: Turn): void {
+  const attempts = turn.state.returnedNow.splice(0);
+  if (attempts.length === 0 || turn.state.session.kind !== 'open') return;
+  turn.effects.push({ kind: 'sendReturned', attempts });
+}
+
+function cutReport(turn: Turn): SentReport {
+  const { outbox, settings } = turn.state;
+  let count = 0;
+  let bytes = 0;
+  for (const outcome of outbox) {
+    const size = outcomeBytes(outcome);
+    // At least one: a single outcome is bounded far below a frame.
+    if (count > 0 && bytes + size > settings.reportBytesMax) break;
+    if (count === settings.reportOutcomesMax) break;
+    bytes += size;
+    count += 1;
+  }
+  return { outcomes: outbox.splice(0, count), bytes };
+}

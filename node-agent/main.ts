@@ -1,0 +1,242 @@
+#!/usr/bin/env node
+/** The node-agent's process. `scripts/perigee agent` and the local provider exec it. */
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { assertNever } from '../protocol/base/assert.ts';
+import type { ErrorCode } from '../protocol/base/errors.ts';
+import {
+  errorTable,
+  exitCodes,
+  isErrorCode,
+  PerigeeError,
+  toError,
+} from '../protocol/base/errors.ts';
+import type { InstanceId } from '../protocol/wire/ids.ts';
+import { nameCharsMax } from '../protocol/wire/limits.ts';
+import type { ExitReason } from './core/effects.ts';
+import { openDataFolder } from './data-folder.ts';
+import { parseMounts } from './imagery/parse-mounts.ts';
+import { findImages, perigeeHome } from './images/find-images.ts';
+import { measureDisk, measureMachine } from './machine.ts';
+import type { AgentSettings } from './settings.ts';
+import { agentHelp, coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
+import type { Agent } from './start-agent.ts';
+
+/** Everything that must be taken down again, last made first. */
+type CleanUp = () => void | Promise<void>;
+
+/** How long the last clean-up may take before the process goes anyway. */
+const exitMsMax = 5_000;
+
+async function runAgent(
+  settings: AgentSettings,
+  cleanUps: CleanUp[],
+  stop: StopSignal,
+): Promise<number> {
+  const data = openDataFolder(settings.data);
+  cleanUps.push(() => data.close());
+  // libp2p takes most of a second to load: it comes while the sandboxes are probed.
+  const shell = importShell();
+  // Its failure is told where it is awaited.
+  shell.catch(() => undefined);
+  const machine = measureMachine();
+  const cpus = settings.cpus ?? machine.cpus;
+  const slots = settings.slots ?? Math.max(1, Math.floor(cpus));
+  const [mounts, disk] = await Promise.all([parseMounts(settings.mount), measureDisk(data.path)]);
+  const { pino } = await import('pino');
+  const log = pino(
+    { name: 'agent', level: settings.logLevel },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  const { createRunner, defaultWorkerLimits } = await import('./runner/create-runner.ts');
+  const [runner, images, modules] = await Promise.all([
+    createRunner(
+      { log },
+      {
+        folder: `${data.path}/runner`,
+        sources: {
+          harnessPath: fileURLToPath(new URL('runner/harness.py', import.meta.url)),
+          packageFolder: findSdkPackage(),
+        },
+        mounts,
+        isolationMin: settings.minIsolation,
+        isolation: settings.isolation,
+        allowNone: settings.insecure,
+        allowNetwork: settings.allowNetwork,
+        limits: defaultWorkerLimits,
+      },
+    ),
+    findImages(perigeeHome(process.env), {
+      arch: process.arch,
+      onSkipped: (folder, reason) => log.warn({ folder, reason }, 'An image is passed over.'),
+    }),
+    shell,
+  ]);
+  cleanUps.push(() => runner.close());
+  const key = await modules.loadMeshKey(`${data.path}/node.key`);
+  const host = await modules.createMeshHost({ key, listen: [], connectionsMax: 100 });
+  cleanUps.push(() => host.stop());
+  if (images.length === 0) {
+    log.warn(
+      { home: perigeeHome(process.env) },
+      'No image is here: run `npm run setup` to build them.',
+    );
+  }
+  const agent = await modules.startAgent(
+    { host, runner, now: () => performance.now(), random: Math.random, log },
+    {
+      address: settings.join ?? '',
+      joinToken: readJoinToken(settings),
+      software: softwareName(),
+      nodeName: (settings.name ?? defaultNodeName()).slice(0, nameCharsMax),
+      instance: settings.instance as InstanceId | null,
+      capacity: {
+        slots,
+        cpus,
+        memoryBytes: settings.memoryBytes ?? machine.memoryBytes,
+        diskBytes: disk.sizeBytes,
+      },
+      images,
+      mountNames: mounts.map((mount) => mount.name),
+      dataFolder: data.path,
+    },
+    { ...settings, core: coreSettingsOf(settings) },
+  );
+  cleanUps.push(() => agent.stop());
+  log.info(
+    { node: host.peerId, slots, cpus, isolation: runner.isolation },
+    'The agent has started.',
+  );
+  stop.onFirst(() => {
+    log.info({}, 'Asked to stop: running tasks are finished first; a second signal ends them.');
+    agent.drain();
+  });
+  return exitCodeOf(await agent.finished, agent);
+}
+
+async function importShell() {
+  const [{ createMeshHost }, { loadMeshKey }, { startAgent }] = await Promise.all([
+    import('../protocol/net/create-mesh-host.ts'),
+    import('../protocol/net/mesh-key.ts'),
+    import('./start-agent.ts'),
+  ]);
+  return { createMeshHost, loadMeshKey, startAgent };
+}
+
+function exitCodeOf(reason: ExitReason, agent: Agent): number {
+  switch (reason.kind) {
+    case 'stopped':
+      return exitCodes.ok;
+    case 'orphaned':
+      throw new PerigeeError(
+        'unreachable',
+        `The coordinator was away for too long; ${agent.state.attempts.size} attempts were given up.`,
+        { fix: 'Check the coordinator; --exit-when-orphaned-seconds sets the patience.' },
+      );
+    case 'refused': {
+      const code: ErrorCode = isErrorCode(reason.code) ? reason.code : 'internal';
+      throw new PerigeeError(code, reason.message, { fix: reason.fix });
+    }
+    default:
+      return assertNever(reason);
+  }
+}
+
+function readJoinToken(settings: AgentSettings): string | null {
+  if (settings.joinTokenFile === null) return settings.joinToken;
+  try {
+    return readFileSync(settings.joinTokenFile, 'utf8').trim();
+  } catch (cause) {
+    throw new PerigeeError(
+      'invalid_request',
+      `The join token file cannot be read: ${toError(cause).message}`,
+      { cause, fix: 'Check --join-token-file, or set PERIGEE_JOIN_TOKEN.' },
+    );
+  }
+}
+
+/** The `perigee` package that sandboxes offer; null where the agent came without it. */
+function findSdkPackage(): string | null {
+  const folder = fileURLToPath(new URL('../sdk/python/src/perigee', import.meta.url));
+  return existsSync(folder) ? folder : null;
+}
+
+function softwareName(): string {
+  const path = fileURLToPath(new URL('../package.json', import.meta.url));
+  const found: unknown = JSON.parse(readFileSync(path, 'utf8'));
+  const version =
+    typeof found === 'object' && found !== null && 'version' in found ? found.version : '';
+  return `perigee/${version}`;
+}
+
+/** SIGTERM and SIGINT: the first one asks, the second one ends. */
+interface StopSignal {
+  /** Called once; at once when the signal has come already. */
+  onFirst(listener: () => void): void;
+  /** Resolves at the second signal, or at the first while nothing could be asked. */
+  readonly second: Promise<void>;
+}
+
+function watchSignals(): StopSignal {
+  const second = Promise.withResolvers<void>();
+  let count = 0;
+  let listener: (() => void) | undefined;
+  const take = (): void => {
+    count += 1;
+    if (count === 1 && listener !== undefined) listener();
+    else second.resolve();
+  };
+  process.on('SIGTERM', take);
+  process.on('SIGINT', take);
+  return {
+    onFirst(given) {
+      listener = given;
+    },
+    second: second.promise,
+  };
+}
+
+async function cleanUpAll(cleanUps: CleanUp[]): Promise<void> {
+  for (const cleanUp of cleanUps.toReversed()) {
+    try {
+      await cleanUp();
+    } catch (caught) {
+      process.stderr.write(`perigee agent: ${toError(caught).message}\n`);
+    }
+  }
+}
+
+/** Two lines for people: what happened, and what to do. */
+function tell(caught: unknown): number {
+  const error = toError(caught);
+  const known = error instanceof PerigeeError;
+  const fix = known ? error.fix : errorTable.internal.fix;
+  const message = known ? error.message : (error.stack ?? error.message);
+  process.stderr.write(`perigee agent: ${message}\n${fix} (${known ? error.code : 'internal'})\n`);
+  return known ? error.exitCode : exitCodes.failed;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(agentHelp());
+    return exitCodes.ok;
+  }
+  const cleanUps: CleanUp[] = [];
+  const stop = watchSignals();
+  let code: number;
+  try {
+    const interrupted = stop.second.then(() => exitCodes.interrupted);
+    code = await Promise.race([
+      runAgent(readAgentSettings(args, process.env), cleanUps, stop),
+      interrupted,
+    ]);
+  } catch (caught) {
+    code = tell(caught);
+  }
+  // Nothing may hold the process once it is to go: what is left is the kernel's to take away.
+  setTimeout(() => process.exit(code), exitMsMax).unref();
+  await cleanUpAll(cleanUps);
+  return code;
+}
+
+process.exit(await main(process.argv.slice(2)));

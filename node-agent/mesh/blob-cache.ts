@@ -1,0 +1,127 @@
+/**
+ * Blobs on the agent's disk, by hash: each is fetched once, verified on the way, kept while it is in
+ * use and after that while there is room.
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { fetchBlob, verifyBlob } from '../../protocol/net/blob-transfer.ts';
+import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
+import type { BlobHash } from '../../protocol/wire/ids.ts';
+import { isBlobHash } from '../../protocol/wire/ids.ts';
+import { blobProtocol } from '../../protocol/wire/messages.ts';
+
+export interface BlobCacheSettings {
+  folder: string;
+  /** Coordinator's multiaddr. */
+  address: string;
+  /** Unused blobs are removed, oldest first, above this. */
+  bytesMax: number;
+  dialMsMax: number;
+}
+
+export interface BlobCache {
+  /** Where a blob is once `fetch` has resolved. */
+  pathOf(hash: BlobHash): string;
+  /**
+   * Brings a blob to the disk and keeps it until `release`; calls for the same hash share the work.
+   * @throws PerigeeError not_found, forbidden, unreachable, invalid_request
+   */
+  fetch(hash: BlobHash): Promise<void>;
+  release(hash: BlobHash): Promise<void>;
+  /** Gives up what is under way. */
+  close(): Promise<void>;
+}
+
+/** Opens the cache on a folder, which may hold blobs of an earlier run. */
+export async function openBlobCache(
+  host: MeshHost,
+  settings: BlobCacheSettings,
+): Promise<BlobCache> {
+  // Slot users walk through but cannot list: a hash that nobody told them opens nothing.
+  await mkdir(settings.folder, { recursive: true, mode: 0o711 });
+  const sizes = await readSizes(settings.folder);
+  const inUse = new Set<BlobHash>();
+  const underWay = new Map<BlobHash, Promise<void>>();
+  const stopping = new AbortController();
+  let heldBytes = 0;
+  for (const size of sizes.values()) heldBytes += size;
+  const pathOf = (hash: BlobHash): string => join(settings.folder, hash);
+
+  const download = async (hash: BlobHash): Promise<void> => {
+    const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(settings.dialMsMax)]);
+    const stream = await host.open(settings.address, blobProtocol, { signal });
+    const { sizeBytes, bytes } = await fetchBlob(stream, { hash, offset: 0 });
+    const aside = `${pathOf(hash)}.part`;
+    try {
+      await pipeline(
+        Readable.from(verifyBlob(bytes, { hash, sizeBytes })),
+        createWriteStream(aside, { mode: 0o644 }),
+        { signal: stopping.signal },
+      );
+      await rename(aside, pathOf(hash));
+    } catch (caught) {
+      await rm(aside, { force: true });
+      throw caught;
+    }
+    sizes.set(hash, sizeBytes);
+    heldBytes += sizeBytes;
+  };
+  const evict = async (): Promise<void> => {
+    for (const [hash, size] of sizes) {
+      if (heldBytes <= settings.bytesMax) return;
+      if (inUse.has(hash)) continue;
+      sizes.delete(hash);
+      heldBytes -= size;
+      await rm(pathOf(hash), { force: true });
+    }
+  };
+
+  return {
+    pathOf,
+    async fetch(hash) {
+      inUse.add(hash);
+      const size = sizes.get(hash);
+      if (size !== undefined) {
+        // Last used goes last: the map's order is the order of removal.
+        sizes.delete(hash);
+        sizes.set(hash, size);
+        const now = new Date();
+        await utimes(pathOf(hash), now, now);
+        return;
+      }
+      let work = underWay.get(hash);
+      if (work === undefined) {
+        work = download(hash).finally(() => underWay.delete(hash));
+        underWay.set(hash, work);
+      }
+      await work;
+    },
+    async release(hash) {
+      inUse.delete(hash);
+      await evict();
+    },
+    async close() {
+      stopping.abort();
+      await Promise.allSettled(underWay.values());
+    },
+  };
+}
+
+/** Sizes of what an earlier run left, least recently used first; unfinished downloads are removed. */
+async function readSizes(folder: string): Promise<Map<BlobHash, number>> {
+  const found: { hash: BlobHash; size: number; usedAtMs: number }[] = [];
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (!isBlobHash(name)) {
+      await rm(path, { force: true, recursive: true });
+      continue;
+    }
+    const { size, mtimeMs } = await stat(path);
+    found.push({ hash: name, size, usedAtMs: mtimeMs });
+  }
+  found.sort((left, right) => left.usedAtMs - right.usedAtMs);
+  return new Map(found.map(({ hash, size }) => [hash, size]));
+}

@@ -1,0 +1,130 @@
+/** What every isolation level makes of a worker: a command line, and what is left for the harness to do. */
+import type { HarnessSetup } from './frames.ts';
+import type { SlotIdentity } from './slot-identity.ts';
+
+/** Descriptors of the child, in the order that the runner opens them. */
+export const childFds = { commands: 3, results: 4, info: 5, seccomp: 6 } as const;
+
+/** A folder of the machine that sandboxes may read. */
+export interface DataMount {
+  name: string;
+  path: string;
+}
+
+/** What a worker needs, as paths of the machine. */
+export interface LaunchContext {
+  /** Null when the agent is not root: the sandbox runs as the agent's own user. */
+  identity: SlotIdentity | null;
+  rootfs: string;
+  /** Within the root file system. */
+  pythonPath: string;
+  harnessPath: string;
+  /** Holds the `perigee` package. */
+  packagesFolder: string;
+  functionPath: string;
+  cloudpicklePath: string | null;
+  /** The worker's argument files. */
+  inFolder: string;
+  /** Writable; used where there is no mount namespace. */
+  tmpFolder: string;
+  /** Empty folder to mount the root file system on, where the level needs one. */
+  rootFolder: string;
+  outputPath: string;
+  mounts: readonly DataMount[];
+  network: boolean;
+  cpus: number;
+  memoryBytes: number;
+  processesMax: number;
+  tmpBytes: number;
+  /** False when limits for memory and processes must be rlimits. */
+  hasCgroup: boolean;
+  arch: string;
+}
+
+/** How to start it. */
+export interface LaunchPlan {
+  argv: string[];
+  environment: Record<string, string>;
+  /** cBPF program for bubblewrap to read from its descriptor; null when the harness applies it, or nobody. */
+  seccompProgram: Buffer | null;
+  /** Whether the command tells the pid of the sandbox's first process on its descriptor. */
+  hasInfo: boolean;
+  /** Where the sandbox sees the folder of argument files. */
+  inPath: string;
+  setup: LaunchSetup;
+}
+
+/** What the level decides of the harness's set-up. */
+export type LaunchSetup = Pick<
+  HarnessSetup,
+  | 'functionPath'
+  | 'paths'
+  | 'workFolder'
+  | 'sweep'
+  | 'wipe'
+  | 'rlimits'
+  | 'parentDeathSignal'
+  | 'seccomp'
+  | 'landlock'
+>;
+
+const filesOpenMax = 1024;
+const lockedBytesMax = 64 * 1024;
+
+/** Environment of every worker; the group's own comes in the set-up, since launchers run as root. */
+export function baseEnvironment(context: { cpus: number }): Record<string, string> {
+  const threads = String(Math.max(1, Math.ceil(context.cpus)));
+  return {
+    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    HOME: '/tmp',
+    TMPDIR: '/tmp',
+    USER: 'perigee',
+    // How the `perigee` package in there knows that it runs inside a task.
+    PERIGEE_SANDBOX: '1',
+    LANG: 'C.UTF-8',
+    PYTHONIOENCODING: 'utf-8',
+    PYTHONUNBUFFERED: '1',
+    PYTHONDONTWRITEBYTECODE: '1',
+    // Numeric libraries start a thread per core of the machine otherwise.
+    OMP_NUM_THREADS: threads,
+    OPENBLAS_NUM_THREADS: threads,
+    MKL_NUM_THREADS: threads,
+  };
+}
+
+/** Puts a command under the limits that need no namespace. */
+export function withLimits(
+  context: Pick<LaunchContext, 'tmpBytes'>,
+  argv: readonly string[],
+): string[] {
+  return [
+    'prlimit',
+    `--nofile=${filesOpenMax}:${filesOpenMax}`,
+    '--core=0:0',
+    // Sparse files do not fill a tmpfs.
+    `--fsize=${context.tmpBytes}:${context.tmpBytes}`,
+    `--memlock=${lockedBytesMax}:${lockedBytesMax}`,
+    ...argv,
+  ];
+}
+
+/** Puts a command into control groups, before anything of the sandbox exists. */
+export function withCgroup(joinPaths: readonly string[], argv: readonly string[]): string[] {
+  const script = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 97; shift; done; shift; exec "$@"';
+  return ['/bin/sh', '-c', script, 'sh', ...joinPaths, '--', ...argv];
+}
+
+/** The interpreter's arguments, the same at each level. */
+export function harnessArguments(harnessPath: string): string[] {
+  return ['-u', '-s', harnessPath, String(childFds.commands), String(childFds.results)];
+}
+
+/** Limits that the harness sets for itself. */
+export function harnessRlimits(context: LaunchContext): Record<string, number> {
+  if (context.hasCgroup) return {};
+  return {
+    nproc: context.processesMax,
+    // Beyond what the watch over resident memory catches; mapped files do not count.
+    data: context.memoryBytes,
+  };
+}

@@ -1,0 +1,41 @@
+/** What one worker needs of its runner. */
+import type { IsolationLevel } from '../../protocol/wire/task.ts';
+import type { Cgroup } from './cgroup.ts';
+import type { LaunchContext, LaunchPlan } from './launch.ts';
+import type { RunnerEvent } from './port.ts';
+import type { SlotIdentity } from './slot-identity.ts';
+import type { WorkerFolder } from './staging.ts';
+
+/** The part of a logger that the runner uses; pino's shape. */
+export interface RunnerLog {
+  debug(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+}
+
+export interface WorkerDeps {
+  log: RunnerLog;
+  emit(event: RunnerEvent): void;
+  /** Monotonic, in ms. */
+  now(): number;
+  level: IsolationLevel;
+  plan(context: LaunchContext): LaunchPlan;
+  identity: SlotIdentity | null;
+  folder: WorkerFolder;
+  spoolFolder: string;
+  harnessPath: string;
+  packagesFolder: string;
+  /** Null when this machine lets the agent make none. */
+  cgroup: Cgroup | null;
+  limits: WorkerLimits;
+  mounts: LaunchContext['mounts'];
+}
+
+/** Bounds of every worker. */
+export interface WorkerLimits {
+  processesMax: number;
+  /** Size of /tmp; counts as memory. */
+  tmpBytes: number;
+  resultBytesMax: number;
+  /** From the start to the function being loaded. */
+  readyMsMax: number;
+}

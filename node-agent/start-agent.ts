@@ -1,0 +1,215 @@
+/** Puts an agent together around a runner: the core's loop, the link to the coordinator, blobs, logs. */
+import { rm } from 'node:fs/promises';
+import type { PerigeeError } from '../protocol/base/errors.ts';
+import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
+import type { InstanceId } from '../protocol/wire/ids.ts';
+import { protocolVersion } from '../protocol/wire/messages.ts';
+import type { Capacity } from '../protocol/wire/task.ts';
+import type { ExitReason } from './core/effects.ts';
+import type { CoreSettings } from './core/settings.ts';
+import type { AgentState } from './core/state.ts';
+import { createAgentState } from './core/state.ts';
+import { listHeld } from './core/views.ts';
+import { createDriver } from './driver.ts';
+import type { FoundImage } from './images/find-images.ts';
+import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
+import { openBlobCache } from './mesh/blob-cache.ts';
+import { createCoordinatorLink } from './mesh/coordinator-link.ts';
+import { createHeartbeat } from './mesh/heartbeat.ts';
+import { createLogForwarder } from './mesh/log-forwarder.ts';
+import { uploadResult } from './mesh/upload-result.ts';
+import type { Runner } from './runner/port.ts';
+
+export interface AgentDeps {
+  host: MeshHost;
+  runner: Runner;
+  /** Monotonic, in ms. */
+  now(): number;
+  /** 0-1, for the spread of reconnects. */
+  random(): number;
+  log: {
+    info(fields: object, message: string): void;
+    warn(fields: object, message: string): void;
+  };
+}
+
+/** Everything about this node that does not change while it runs. */
+export interface AgentProfile {
+  /** Coordinator's multiaddr with its peer id. */
+  address: string;
+  joinToken: string | null;
+  software: string;
+  nodeName: string;
+  instance: InstanceId | null;
+  capacity: Capacity;
+  images: readonly FoundImage[];
+  mountNames: readonly string[];
+  /** For blobs; exists, on the disk whose free space counts. */
+  dataFolder: string;
+}
+
+export interface AgentTimes {
+  core: CoreSettings;
+  tickMs: number;
+  reconnectMsMin: number;
+  reconnectMsMax: number;
+  welcomeMsMax: number;
+  silentMsMax: number;
+  blobCacheBytesMax: number;
+  logBytesMax: number;
+}
+
+export interface Agent extends AsyncDisposable {
+  /** Resolves when the agent wants to leave: drained, orphaned or refused. Call `stop` then. */
+  readonly finished: Promise<ExitReason>;
+  /** SIGTERM: takes nothing new, finishes what runs, says goodbye. */
+  drain(): void;
+  /** Ends everything at once; idempotent. The runner and the host are the caller's. */
+  stop(): Promise<void>;
+  /** To read only. */
+  readonly state: AgentState;
+}
+
+/** Live output of a flood, per attempt: what a person can still follow, and the line can bear. */
+const liveBytesPerSecond = 1024 * 1024;
+/** A dial takes a few round trips; more means that nobody answers. */
+const blobDialMsMax = 10_000;
+/** The first failures to connect, then one in so many, are told. */
+const failuresPerWarning = 15;
+
+/** Starts an agent; it dials by itself from now on. */
+export async function startAgent(
+  deps: AgentDeps,
+  profile: AgentProfile,
+  times: AgentTimes,
+): Promise<Agent> {
+  const { host, runner, log } = deps;
+  const state = createAgentState({
+    settings: times.core,
+    capacity: profile.capacity,
+    nowMs: deps.now(),
+  });
+  const logs = createLogForwarder({ logBytesMax: times.logBytesMax, liveBytesPerSecond });
+  const blobs = await openBlobCache(host, {
+    folder: `${profile.dataFolder}/blobs`,
+    address: profile.address,
+    bytesMax: times.blobCacheBytesMax,
+    dialMsMax: blobDialMsMax,
+  });
+  const images = new Map(profile.images.map((image) => [image.digest, image]));
+  const warn = (message: string): void => log.warn({}, message);
+  const stopping = new AbortController();
+  const uploads = new Set<Promise<Uint8Array>>();
+
+  const driver = createDriver(
+    state,
+    {
+      runner,
+      logs,
+      blobs,
+      link: {
+        send: (message) => link.send(message),
+        sendAfterLogs: (refs, message) => link.sendAfterLogs(refs, message),
+        offerLogs: () => link.offerLogs(),
+        reset: () => link.reset(),
+      },
+      uploadResult(result) {
+        const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(blobDialMsMax)]);
+        const upload = uploadResult(host, profile.address, { ...result, signal });
+        uploads.add(upload);
+        return upload.finally(() => uploads.delete(upload));
+      },
+      removeFile: (path) => rm(path, { force: true }),
+      findImage: (digest) => images.get(digest),
+      now: deps.now,
+      warn,
+    },
+    { tickMs: times.tickMs },
+  );
+  const heartbeat = createHeartbeat({
+    send: (message) => link.sendHeartbeat(message),
+    measureLoad: () => measureLoad(profile.capacity.cpus),
+    measureMemoryFree: () => measureMemoryFree(),
+    measureDiskFree: async () => (await measureDisk(profile.dataFolder)).freeBytes,
+    onDiskMeasured: (diskFreeBytes) => driver.dispatch({ kind: 'healthMeasured', diskFreeBytes }),
+    warn,
+  });
+  const link = createCoordinatorLink(
+    { host, logs, now: deps.now, random: deps.random },
+    {
+      address: profile.address,
+      reconnectMsMin: times.reconnectMsMin,
+      reconnectMsMax: times.reconnectMsMax,
+      welcomeMsMax: times.welcomeMsMax,
+      silentMsMax: times.silentMsMax,
+    },
+    {
+      makeHello() {
+        driver.settle();
+        return {
+          kind: 'hello',
+          protocol: protocolVersion,
+          software: profile.software,
+          joinToken: profile.joinToken,
+          nodeName: profile.nodeName,
+          instance: profile.instance,
+          capacity: profile.capacity,
+          images: profile.images.map(({ digest, names, python, arch, sizeBytes }) => ({
+            digest,
+            names,
+            python,
+            arch,
+            sizeBytes,
+          })),
+          isolation: runner.isolation,
+          mounts: [...profile.mountNames],
+          pid: process.pid,
+          held: listHeld(state),
+          draining: state.draining,
+        };
+      },
+      onOpened(welcome) {
+        log.info({ node: welcome.node, coordinator: welcome.software }, 'Joined the mesh.');
+        driver.dispatch({ kind: 'sessionOpened', drop: welcome.drop });
+        heartbeat.begin(welcome.settings.heartbeatMs);
+      },
+      onMessage: (message) => driver.receive(message),
+      onLost(error) {
+        heartbeat.end();
+        if (state.exited) return;
+        const fields = { error: error?.message ?? null };
+        log.warn(fields, 'The coordinator is away; running tasks go on.');
+        driver.dispatch({ kind: 'sessionLost' });
+      },
+      onRefused(error: PerigeeError) {
+        const { code, message, fix } = error;
+        driver.dispatch({ kind: 'sessionRefused', code, message, fix });
+      },
+      onFailed(error, attempt) {
+        if (attempt !== 1 && attempt % failuresPerWarning !== 0) return;
+        const fields = { address: profile.address, attempt, error: error.message };
+        log.warn(fields, 'The coordinator cannot be reached; trying again.');
+      },
+    },
+  );
+
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopped ??= (async () => {
+      driver.stop();
+      heartbeat.end();
+      await link.close();
+      stopping.abort();
+      await blobs.close();
+      await Promise.allSettled(uploads);
+    })();
+    return stopped;
+  };
+  return {
+    finished: driver.finished,
+    drain: () => driver.dispatch({ kind: 'stopAsked' }),
+    stop,
+    [Symbol.asyncDispose]: stop,
+    state,
+  };
+}
