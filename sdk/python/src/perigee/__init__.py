@@ -1,0 +1,37 @@
+"""Perigee: runs your Python where the pixels are.
+
+>>> from perigee import AsyncTasks, as_completed
+>>> at = AsyncTasks()                                                      # doctest: +SKIP
+>>> square = at.create_function(lambda x: x * x)                           # doctest: +SKIP
+>>> sorted(task.result for task in as_completed(square.map(range(4))))     # doctest: +SKIP
+[0, 1, 4, 9]
+"""
+import logging
+
+from perigee import imagery
+from perigee._version import __version__
+from perigee.client import AsyncTasks, Client
+from perigee.errors import (
+    AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
+    ImageUnknownError, MapError, NotFoundError, PerigeeError, PicklingError, RateLimitError,
+    ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
+    TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
+from perigee.function import CloudFunction
+from perigee.task import FutureTask
+from perigee.waiting import (
+    ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, wait)
+
+#: DLRun's later name for the same class.
+Tasks = AsyncTasks
+
+__all__ = [
+    'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
+    'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
+    'GroupTerminalException', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
+    'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
+    'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
+    'imagery', 'wait',
+]
+
+logging.getLogger('perigee').addHandler(logging.NullHandler())

@@ -1,0 +1,380 @@
+"""Follows the completion stream for all futures of a client.
+
+One stream serves all threads that wait. The thread that finds nobody reading reads, and hands the
+others what is theirs; when it has what it waited for, another takes over. There is no thread of our
+own: a wait is a read of the socket by the thread that waits, so Ctrl-C ends it at once.
+
+The stream resumes: it is asked for everything above the lowest number that some wait still needs.
+A record that comes twice changes nothing.
+"""
+import struct
+import threading
+import weakref
+from collections import deque
+
+from perigee._batch import Batch
+from perigee._compat import monotonic
+from perigee._http import ConnectionLost, TimedOut
+from perigee._outcome import RECORD_HEAD
+from perigee._payload import INLINE_BYTES_MAX
+from perigee._wakeup import thread_waker, wait_for
+from perigee.errors import PerigeeError
+
+#: The coordinator sends a heartbeat every 5 s: after four missed ones the stream is dead.
+STREAM_SILENCE_SECONDS = 20.0
+#: More groups than this are not named in the request; the whole namespace is followed instead.
+GROUPS_NAMED_MAX = 200
+#: Outcomes kept for batches whose answer has not come yet.
+EARLY_BYTES_MAX = 64 * 1024 * 1024
+#: A longer record than this is not of our protocol.
+RECORD_BYTES_MAX = 32 * 1024 * 1024
+
+_LENGTH = struct.Struct('>I')
+_KIND_OUTCOME = 0
+
+
+class Watch(object):
+    """What one caller waits for: some tasks, each of which becomes ready once.
+
+    Attributes
+    ----------
+    ready : collections.deque
+        The ``(batch, index)`` that have ended, in completion order, for the caller to take.
+    """
+
+    def __init__(self, tasks):
+        """``tasks``: pairs of `Batch` and index, none of which has ended."""
+        self.ready = deque()
+        self.waker = None
+        self._pending = {}
+        self.batches = {}
+        self.pending_count = 0
+        for batch, index in tasks:
+            indexes = self._pending.setdefault(batch.number, set())
+            if index not in indexes:
+                indexes.add(index)
+                self.pending_count += 1
+            self.batches[batch.number] = batch
+
+    def offer(self, number, index):
+        """Notes that a task has ended; answers whether it is one of ours, for the first time."""
+        indexes = self._pending.get(number)
+        if indexes is None or index not in indexes:
+            return False
+        indexes.remove(index)
+        self.pending_count -= 1
+        self.ready.append((self.batches[number], index))
+        if not indexes:
+            # Nothing of the batch is waited for any more: the cursor may pass it.
+            del self._pending[number]
+        return True
+
+    def unfinished_batches(self):
+        """The batches of which something is still waited for."""
+        return [self.batches[number] for number in list(self._pending)]
+
+
+class Follower(object):
+    """The completion stream of one client.
+
+    Parameters
+    ----------
+    transport : perigee._transport.Transport
+    silence_seconds : float
+        After so long without a byte the stream is asked for anew.
+    """
+
+    def __init__(self, transport, silence_seconds=STREAM_SILENCE_SECONDS):
+        self._transport = transport
+        self._silence_seconds = silence_seconds
+        # Held by the thread that reads the stream, while it does.
+        self._reading = threading.Lock()
+        # Guards what follows; never held while waiting for anything.
+        self._lock = threading.Lock()
+        self._batches = weakref.WeakValueDictionary()
+        self._watches = []
+        self._stream = None
+        self._must_restart = True
+        # Everything of `_groups` up to this number has been delivered.
+        self._position = 0
+        self._groups = frozenset()
+        # Since the stream was lost; None while it is well.
+        self._retry = None
+        self._submissions = 0
+        self._early = {}
+        self._early_bytes = 0
+
+    def get_batch(self, number):
+        """The `Batch` of that number; the same one as long as somebody holds it."""
+        with self._lock:
+            batch = self._batches.get(number)
+            if batch is None:
+                batch = self._batches[number] = Batch(number)
+            return batch
+
+    def describe_batch(self, batch, group_id, submitted_after, is_ours=False):
+        """Completes a batch with what the coordinator says of it.
+
+        ``is_ours``: between `begin_submission` and `end_submission`, for a batch sent there; what
+        the stream has brought of it since has been kept.
+        """
+        with self._lock:
+            if batch.submitted_after is not None:
+                return
+            batch.group_id = group_id
+            batch.submitted_after = submitted_after
+            followed = not self._groups or group_id in self._groups
+            followed = followed and self._stream is not None
+            early = self._early.pop(batch.number, None)
+            if is_ours and self._keeps_early() or self._position <= submitted_after:
+                batch.is_covered = followed
+            if early is not None:
+                batch.records.update(early)
+
+    def begin_submission(self):
+        """From now on outcomes of batches not known yet are kept: they may overtake the answer."""
+        with self._lock:
+            self._submissions += 1
+
+    def end_submission(self):
+        """The other end of `begin_submission`."""
+        with self._lock:
+            self._submissions -= 1
+            if self._submissions == 0:
+                self._early = {}
+                self._early_bytes = 0
+
+    def wait(self, watch, deadline, notice=None):
+        """Waits until something of the watch is ready.
+
+        Parameters
+        ----------
+        watch : Watch
+        deadline : float or None
+            By `monotonic`.
+        notice : object, optional
+            Has ``next_at`` (by `monotonic`) and ``tick()``, called about then while the wait lasts.
+
+        Raises
+        ------
+        TimedOut
+            The deadline has passed first.
+        PerigeeError
+            The stream cannot be had.
+        """
+        if watch.ready or watch.pending_count == 0:
+            return
+        watch.waker = thread_waker()
+        self._add(watch)
+        try:
+            while not watch.ready:
+                until = _sooner(deadline, notice.next_at if notice is not None else None)
+                try:
+                    self._read_or_sleep(watch, until, deadline)
+                except TimedOut:
+                    if deadline is not None and monotonic() >= deadline:
+                        raise
+                if notice is not None and monotonic() >= notice.next_at:
+                    notice.tick()
+        finally:
+            self._remove(watch)
+
+    def close(self):
+        """Ends the stream; the next wait opens it again where it was."""
+        with self._lock:
+            self._drop_stream()
+
+    def _add(self, watch):
+        with self._lock:
+            for batch in watch.unfinished_batches():
+                for index in [index for index in watch._pending[batch.number]
+                              if index in batch.records]:
+                    watch.offer(batch.number, index)
+            self._watches.append(watch)
+            if any(not batch.is_covered for batch in watch.unfinished_batches()):
+                self._must_restart = True
+            others = list(self._watches)
+        if self._must_restart:
+            _wake(others, watch)
+
+    def _remove(self, watch):
+        with self._lock:
+            if watch in self._watches:
+                self._watches.remove(watch)
+            others = list(self._watches)
+        _wake(others, watch)
+
+    def _read_or_sleep(self, watch, until, deadline):
+        has_it = False
+        try:
+            has_it = self._reading.acquire(False)
+            if has_it:
+                # It may have come between the caller's look and this.
+                if not watch.ready:
+                    self._read(watch, until, deadline)
+                return
+        finally:
+            if has_it:
+                self._reading.release()
+                with self._lock:
+                    others = list(self._watches)
+                _wake(others, watch)
+        if watch.ready:
+            return
+        seconds = None if until is None else until - monotonic()
+        if seconds is not None and seconds <= 0:
+            raise TimedOut()
+        if wait_for([watch.waker.fileno()], [], seconds):
+            watch.waker.clear()
+
+    def _read(self, watch, until, deadline):
+        """One read of the stream, which is opened first if need be."""
+        if self._must_restart or self._stream is None:
+            self._restart(until, deadline)
+        stream = self._stream
+        if stream is None:
+            return
+        silent_at = stream.heard_at + self._silence_seconds
+        try:
+            data = stream.response.read_some(_sooner(until, silent_at), watch.waker)
+            if data:
+                stream.heard_at = monotonic()
+                self._deliver(stream, data, watch)
+            if stream.response.is_done:
+                raise ConnectionLost('the coordinator ended the stream')
+        except TimedOut:
+            if until is not None and monotonic() >= until:
+                raise
+            with self._lock:
+                self._drop_stream()
+        except ConnectionLost:
+            with self._lock:
+                self._drop_stream()
+        except BaseException:
+            # Ctrl-C, maybe amid a delivery: what was not delivered is asked for again.
+            with self._lock:
+                self._drop_stream()
+            raise
+
+    def _restart(self, until, deadline):
+        if self._retry is None:
+            self._retry = self._transport.retrying()
+        with_cursor = True
+        while True:
+            with self._lock:
+                self._drop_stream()
+                groups, after = self._plan()
+            if groups is None:
+                return
+            try:
+                connection, response = self._transport.open_stream(
+                    _path(groups, after if with_cursor else None), deadline)
+                break
+            except ConnectionLost as error:
+                self._retry.after_loss(error, until)
+            except PerigeeError as error:
+                if error.code == 'cursor_expired' and with_cursor:
+                    with_cursor = False
+                elif error.code in ('draining', 'queue_full'):
+                    self._retry.after_loss(error, until)
+                else:
+                    raise
+        self._retry = None
+        with self._lock:
+            for batch in self._batches.values():
+                if batch.submitted_after is not None:
+                    followed = not groups or batch.group_id in groups
+                    reached = batch.submitted_after if not batch.is_covered else self._position
+                    batch.is_covered = followed and after <= reached
+            self._groups = groups
+            self._position = after
+            self._stream = _Stream(connection, response)
+            self._must_restart = any(not batch.is_covered for watch in self._watches
+                                     for batch in watch.unfinished_batches())
+
+    def _plan(self):
+        """The groups to follow and the number to follow them from; ``None, 0`` for none."""
+        needed = [batch for watch in self._watches for batch in watch.unfinished_batches()]
+        if not needed:
+            return None, 0
+        after = min(self._position if batch.is_covered else batch.submitted_after
+                    for batch in needed)
+        # The groups of all live batches, so that the next wait need not restart the stream.
+        groups = frozenset(batch.group_id for batch in self._batches.values()
+                           if batch.group_id is not None)
+        return (groups if len(groups) <= GROUPS_NAMED_MAX else frozenset()), after
+
+    def _deliver(self, stream, data, reader):
+        """Hands out the whole records in what has arrived; keeps an unfinished one."""
+        buffered = stream.unread + data if stream.unread else data
+        position, end = 0, len(buffered)
+        with self._lock:
+            watches = self._watches
+            woken = set()
+            number = self._position
+            while end - position >= 4:
+                length, = _LENGTH.unpack_from(buffered, position)
+                if length > RECORD_BYTES_MAX or length < 9:
+                    raise ConnectionLost('the stream is not of our protocol')
+                if end - position - 4 < length:
+                    break
+                position += 4
+                kind = ord(buffered[position:position + 1])
+                if kind == _KIND_OUTCOME:
+                    _, number, batch, index = RECORD_HEAD.unpack_from(buffered, position)
+                    self._keep(batch, index, buffered[position:position + length])
+                    for watch in watches:
+                        if watch.offer(batch, index):
+                            woken.add(watch)
+                else:
+                    number, = struct.unpack_from('>Q', buffered, position + 1)
+                position += length
+            self._position = max(self._position, number)
+            stream.unread = buffered[position:]
+        _wake(woken, reader)
+
+    def _keep(self, number, index, record):
+        batch = self._batches.get(number)
+        if batch is not None:
+            batch.records.setdefault(index, record)
+        elif self._keeps_early():
+            self._early.setdefault(number, {})[index] = record
+            self._early_bytes += len(record)
+
+    def _keeps_early(self):
+        return self._submissions > 0 and self._early_bytes <= EARLY_BYTES_MAX
+
+    def _drop_stream(self):
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.connection.close()
+
+
+class _Stream(object):
+    def __init__(self, connection, response):
+        self.connection = connection
+        self.response = response
+        self.heard_at = monotonic()
+        # The beginning of a record whose end has not arrived.
+        self.unread = b''
+
+
+def _path(groups, after):
+    path = '/v1/outcomes?follow=true&inline=%d' % INLINE_BYTES_MAX
+    if after is not None:
+        path += '&after=%d' % after
+    if groups:
+        path += '&groups=' + ','.join(sorted(groups))
+    return path
+
+
+def _wake(watches, but):
+    for watch in watches:
+        if watch is not but and watch.waker is not None:
+            watch.waker.wake()
+
+
+def _sooner(one, other):
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)

@@ -1,0 +1,177 @@
+"""Puts calls on the mesh in batches: a small one first so that work starts, then large ones, two on
+their way at a time. A batch carries its own id, so sending it again is harmless."""
+import logging
+import uuid
+from collections import deque
+
+from perigee._compat import monotonic, native
+from perigee._function_pickle import pickle_arguments
+from perigee._payload import INLINE_BYTES_MAX, PICKLE, blob_reference, frame, sha256_of
+from perigee._progress import say_submission_interrupted
+from perigee.errors import MapError, PerigeeError
+
+_log = logging.getLogger('perigee')
+
+#: The first batch of a map: the nodes begin while the rest is still being pickled.
+FIRST_BATCH_TASKS = 100
+#: As the coordinator takes at most (docs/api.md).
+BATCH_TASKS_MAX = 5000
+#: A batch is sent once it is this long.
+BATCH_BYTES = 1024 * 1024
+#: A batch of a slow iterable is sent after this, though it is small.
+BATCH_SECONDS = 0.5
+#: Sent and not answered yet.
+IN_FLIGHT_MAX = 2
+#: Hashes of blobs that are known to be on the mesh.
+KNOWN_BLOBS_MAX = 10000
+
+
+class Blobs(object):
+    """Puts blobs on the mesh, each once."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._known = set()
+
+    def put(self, data):
+        """Stores bytes; returns their hash."""
+        sha256 = sha256_of(data)
+        if sha256 not in self._known:
+            self._transport.request('PUT', '/v1/blobs/' + sha256, data,
+                                    [('Content-Type', 'application/octet-stream')])
+            if len(self._known) >= KNOWN_BLOBS_MAX:
+                self._known.clear()
+            self._known.add(sha256)
+        return sha256
+
+
+def submit(client, group_id, calls):
+    """Puts calls on disk.
+
+    Parameters
+    ----------
+    client : AsyncTasks
+    group_id : str
+    calls : iterable of (tuple, dict)
+        Positional and keyword arguments; consumed as batches are filled.
+
+    Returns
+    -------
+    list of FutureTask
+        In the order of the calls, once all are on disk.
+
+    Raises
+    ------
+    MapError
+        A batch was refused, or a later one could not be made; holds the tasks that are on disk.
+    Exception
+        The first batch could not be made: what pickling or the iterable raised.
+    """
+    tasks = []
+    in_flight = deque()
+    client._follower.begin_submission()
+    try:
+        for block, count in _batches(client, calls):
+            while len(in_flight) >= IN_FLIGHT_MAX:
+                tasks.extend(in_flight.popleft().finish())
+            in_flight.append(_SentBatch(client, group_id, block, count))
+        while in_flight:
+            tasks.extend(in_flight.popleft().finish())
+        return tasks
+    except KeyboardInterrupt:
+        for sent in in_flight:
+            sent.abandon()
+        if tasks or in_flight:
+            say_submission_interrupted(group_id, len(tasks))
+        raise
+    except Exception as error:
+        tasks.extend(_salvage(in_flight))
+        if not tasks and not getattr(error, '_was_sent', False):
+            raise
+        raise _map_error(error, tasks)
+    finally:
+        client._follower.end_submission()
+
+
+def submit_one(client, group_id, args, kwargs):
+    """Puts one call on disk; returns its `FutureTask`."""
+    payload = frame(_payload(client, args, kwargs))
+    client._follower.begin_submission()
+    try:
+        return _SentBatch(client, group_id, payload, 1).finish()[0]
+    finally:
+        client._follower.end_submission()
+
+
+class _SentBatch(object):
+    """A batch on its way."""
+
+    def __init__(self, client, group_id, block, count):
+        self._client = client
+        self._group_id = group_id
+        self._count = count
+        path = '/v1/groups/%s/batches/%s' % (group_id, uuid.uuid4())
+        self._exchange = client._transport.start('PUT', path, block, [
+            ('Content-Type', 'application/octet-stream'), ('X-Perigee-Count', str(count))])
+
+    def finish(self):
+        """Waits for the answer; returns the tasks."""
+        try:
+            answer = self._exchange.finish().json()
+        except PerigeeError as error:
+            error._was_sent = True
+            raise
+        follower = self._client._follower
+        batch = follower.get_batch(answer['batch'])
+        follower.describe_batch(batch, self._group_id, answer['submittedAfter'], is_ours=True)
+        make = self._client._future_class._submitted
+        return [make(batch, index, self._client) for index in range(self._count)]
+
+    def abandon(self):
+        """Does not wait for the answer."""
+        self._exchange.abandon()
+
+
+def _batches(client, calls):
+    """Cuts calls into blocks; yields each with the number of its payloads."""
+    tasks_max = FIRST_BATCH_TASKS
+    parts, size, began_at = [], 0, monotonic()
+    for args, kwargs in calls:
+        payload = frame(_payload(client, args, kwargs))
+        parts.append(payload)
+        size += len(payload)
+        if len(parts) >= tasks_max or size >= BATCH_BYTES or monotonic() - began_at > BATCH_SECONDS:
+            yield b''.join(parts), len(parts)
+            tasks_max = BATCH_TASKS_MAX
+            parts, size, began_at = [], 0, monotonic()
+    if parts:
+        yield b''.join(parts), len(parts)
+
+
+def _payload(client, args, kwargs):
+    data = pickle_arguments(args, kwargs)
+    if len(data) + 1 <= INLINE_BYTES_MAX:
+        return PICKLE + data
+    return blob_reference(PICKLE, client._blobs.put(data), len(data))
+
+
+def _salvage(in_flight):
+    """The tasks of the batches that were on their way when another failed."""
+    tasks = []
+    for sent in in_flight:
+        try:
+            tasks.extend(sent.finish())
+        except PerigeeError as error:
+            # The first failure is the one that is raised; this one most likely says the same.
+            _log.warning('a batch was not taken either: %s', error)
+    return tasks
+
+
+def _map_error(error, tasks):
+    message = getattr(error, 'message', None) or '%s: %s' % (type(error).__name__, error)
+    result = MapError('The map was cut short, %d tasks are on disk and run: %s'
+                      % (len(tasks), native(message)),
+                      code=getattr(error, 'code', None) if isinstance(error, PerigeeError) else None,
+                      fix=getattr(error, 'fix', None), tasks=tasks, cause=error)
+    result.__cause__ = error
+    return result

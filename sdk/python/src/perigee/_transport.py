@@ -1,0 +1,328 @@
+"""Requests to the coordinator: a few kept connections, tried again until the mesh is back.
+
+Every call that changes something names its own id (a batch's uuid, a blob's hash) or may be repeated
+without harm, so a request whose answer was lost is simply sent again.
+"""
+import json
+import logging
+import os
+import platform
+import random
+import sys
+import threading
+import time
+
+from perigee._compat import monotonic, to_text
+from perigee._http import Address, Connection, ConnectionLost, TimedOut, encode_head
+from perigee._version import __version__
+from perigee.errors import PerigeeError, UnreachableError, error_of_problem
+
+_log = logging.getLogger('perigee')
+
+#: Connections kept for the next request.
+IDLE_CONNECTIONS_MAX = 4
+#: Making a connection.
+CONNECT_SECONDS = 10.0
+#: Without a byte, a request counts as lost.
+SILENCE_SECONDS = 60.0
+#: First and longest pause between two tries; each is twice the one before, give or take half.
+BACKOFF_SECONDS = 0.05
+BACKOFF_SECONDS_MAX = 2.0
+
+_RETRIED_STATUSES = (429, 502, 503, 504)
+_AGENT = 'perigee-python/%s %s/%s' % (
+    __version__, platform.python_implementation(), '.'.join(map(str, sys.version_info[:3])))
+
+
+class Answer(object):
+    """A whole answer of the coordinator."""
+
+    __slots__ = ('status', 'headers', 'body')
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self):
+        """The body as a JSON value.
+
+        Raises
+        ------
+        PerigeeError
+            It is none.
+        """
+        try:
+            return json.loads(to_text(self.body))
+        except ValueError:
+            raise PerigeeError('The coordinator answered something that is not JSON.',
+                               fix='check that PERIGEE_URL is the address of a Perigee coordinator')
+
+
+class Transport(object):
+    """Talks to one coordinator in the name of one token. Safe to share between threads.
+
+    Parameters
+    ----------
+    settings : perigee.settings.Settings
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self._address = Address(settings.url, settings.ca_path)
+        self._lock = threading.Lock()
+        self._idle = []
+        self._pid = os.getpid()
+        self._has_answered = False
+
+    def request(self, method, path, body=b'', headers=()):
+        """Sends a request and returns its `Answer`.
+
+        Raises
+        ------
+        PerigeeError
+            The coordinator refused it, or could not be reached for as long as the settings say.
+        """
+        return self.start(method, path, body, headers).finish()
+
+    def get_json(self, path):
+        """The JSON value that ``GET path`` answers."""
+        return self.request('GET', path).json()
+
+    def send_json(self, method, path, value):
+        """Sends a JSON value; returns the JSON value of the answer, None when it has no body."""
+        body = json.dumps(value).encode('utf-8')
+        answer = self.request(method, path, body, [('Content-Type', 'application/json')])
+        return answer.json() if answer.body else None
+
+    def start(self, method, path, body=b'', headers=()):
+        """Sends a request without waiting for the answer; `Exchange.finish` does."""
+        return Exchange(self, method, path, body, headers)
+
+    def open_stream(self, path, deadline):
+        """Starts ``GET path`` on a connection of its own; returns it and the `Response`.
+
+        Raises
+        ------
+        ConnectionLost, TimedOut, PerigeeError
+        """
+        connection = self._connect(deadline)
+        try:
+            connection.send(self._head('GET', path, b'', ()), b'', _sooner(deadline, SILENCE_SECONDS))
+            response = connection.read_response(_sooner(deadline, SILENCE_SECONDS))
+            if response.status != 200:
+                answer = Answer(response.status, response.headers, response.read_all(SILENCE_SECONDS))
+                raise _refusal(answer)
+            self._has_answered = True
+            return connection, response
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self):
+        """Closes the kept connections; the next request makes a new one."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def retrying(self):
+        """A fresh `Retry` by the settings."""
+        seconds = self.settings.retry_seconds
+        if not self._has_answered:
+            seconds = self.settings.first_retry_seconds
+        return Retry(self._address, seconds)
+
+    def _take_idle(self):
+        with self._lock:
+            if self._pid != os.getpid():
+                # A forked child must not speak on its parent's connections, nor end their TLS.
+                self._pid = os.getpid()
+                self._idle = []
+            if self._idle:
+                return self._idle.pop()
+        return None
+
+    def _keep(self, connection):
+        with self._lock:
+            if len(self._idle) < IDLE_CONNECTIONS_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self, deadline=None):
+        return Connection(self._address, _sooner(deadline, CONNECT_SECONDS))
+
+    def _head(self, method, path, body, headers):
+        fields = [
+            ('Host', self._address.netloc),
+            ('Authorization', 'Bearer ' + self.settings.token),
+            ('User-Agent', _AGENT),
+        ]
+        if body or method in ('PUT', 'POST', 'PATCH'):
+            fields.append(('Content-Length', str(len(body))))
+        fields.extend(headers)
+        return encode_head(method, self._address.prefix + path, fields)
+
+
+class Exchange(object):
+    """One request on its way. `finish` must be called, or `abandon`."""
+
+    def __init__(self, transport, method, path, body, headers):
+        self._transport = transport
+        self._method = method
+        self._body = body
+        self._head = transport._head(method, path, body, headers)
+        self._failure = None
+        self._connection = None
+        try:
+            self._connection = self._send(transport._take_idle())
+        except ConnectionLost as error:
+            self._failure = error
+
+    def finish(self):
+        """Waits for the answer, sending the request again as often as that helps.
+
+        Raises
+        ------
+        PerigeeError
+            The coordinator refused the request, or could not be reached.
+        """
+        retry = self._transport.retrying()
+        while True:
+            if self._connection is not None:
+                # A kept connection may have been closed meanwhile: that says nothing of the mesh.
+                was_kept = self._connection.requests > 1
+                try:
+                    answer = self._receive()
+                    self._transport._has_answered = True
+                    if answer.status not in _RETRIED_STATUSES:
+                        return _checked(answer)
+                    retry.after_refusal(answer)
+                except ConnectionLost as error:
+                    if not was_kept:
+                        retry.after_loss(error)
+            else:
+                retry.after_loss(self._failure)
+            try:
+                self._connection = self._send(None)
+            except ConnectionLost as error:
+                self._connection, self._failure = None, error
+
+    def abandon(self):
+        """Lets go of the answer; whether the request was performed is not known."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _send(self, kept):
+        connection = kept
+        if connection is not None and connection.has_received():
+            connection.close()
+            connection = None
+        if connection is None:
+            connection = self._transport._connect()
+        try:
+            connection.send(self._head, self._body, monotonic() + SILENCE_SECONDS
+                            + len(self._body) / 1e5)
+            return connection
+        except TimedOut:
+            connection.close()
+            raise ConnectionLost('the coordinator fell silent')
+        except ConnectionLost:
+            # It may have answered before it closed, with what it did not like about a long body.
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+
+    def _receive(self):
+        connection, self._connection = self._connection, None
+        try:
+            response = connection.read_response(monotonic() + SILENCE_SECONDS)
+            if self._method == 'HEAD':
+                response.skip_body()
+            answer = Answer(response.status, response.headers, response.read_all(SILENCE_SECONDS))
+        except TimedOut:
+            connection.close()
+            raise ConnectionLost('the coordinator fell silent')
+        except BaseException:
+            connection.close()
+            raise
+        if response.keeps_alive:
+            self._transport._keep(connection)
+        else:
+            connection.close()
+        return answer
+
+
+class Retry(object):
+    """Pauses between tries, until there has been no answer for too long."""
+
+    def __init__(self, address, seconds):
+        self._address = address
+        self._seconds = seconds
+        self._since = None
+        self._pause_seconds = BACKOFF_SECONDS
+
+    def after_loss(self, error, deadline=None):
+        """Pauses after a lost connection, until ``deadline`` at most.
+
+        Raises
+        ------
+        UnreachableError
+            It has lasted too long.
+        TimedOut
+            The deadline has passed.
+        """
+        if self._is_over():
+            raise UnreachableError(
+                'The coordinator at %s cannot be reached: %s' % (self._address.netloc, error),
+                fix='check PERIGEE_URL, or start a mesh with `scripts/perigee up`')
+        self._pause(self._pause_seconds, error, deadline)
+
+    def after_refusal(self, answer):
+        """Pauses after a 429 or 5xx answer; raises what it says when that has lasted too long.
+
+        A full queue is waited for without end: the coordinator is well, and says so each time.
+        """
+        refusal = _refusal(answer)
+        if refusal.code != 'queue_full' and self._is_over():
+            raise refusal
+        told = answer.headers.get('retry-after', '')
+        self._pause(max(self._pause_seconds, float(told) if told.isdigit() else 0.0), refusal)
+
+    def _is_over(self):
+        if self._since is None:
+            self._since = monotonic()
+        return monotonic() - self._since >= self._seconds
+
+    def _pause(self, seconds, reason, deadline=None):
+        if deadline is not None:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimedOut()
+            seconds = min(seconds, left)
+        _log.info('trying again in %.2f s: %s', seconds, reason)
+        # Jitter keeps a thousand clients from coming back in step.
+        time.sleep(seconds * (0.5 + random.random() / 2))
+        self._pause_seconds = min(self._pause_seconds * 2, BACKOFF_SECONDS_MAX)
+
+
+def _checked(answer):
+    if answer.status >= 400:
+        raise _refusal(answer)
+    return answer
+
+
+def _refusal(answer):
+    try:
+        problem = json.loads(to_text(answer.body))
+    except ValueError:
+        problem = {}
+    return error_of_problem(answer.status, problem if isinstance(problem, dict) else {})
+
+
+def _sooner(deadline, seconds):
+    own = monotonic() + seconds
+    return own if deadline is None else min(own, deadline)

@@ -1,0 +1,3 @@
+MOUNT_ROOT: str
+
+def open(uri: str) -> str: ...

@@ -1,0 +1,3 @@
+from descarteslabs.ext.tasks import AsyncTasks
+at = AsyncTasks()
+at.create_namespace()
