@@ -1,0 +1,73 @@
+/** What the users of a simulated mesh want, and what their functions do; all from the seed. */
+import {
+  nextBelow,
+  nextFloat,
+  nextHex,
+  type RandomState,
+  seedRandom,
+} from '../../protocol/base/random.ts';
+import type { BlobHash, GroupId, ImageDigest, NamespaceName } from '../../protocol/wire/ids.ts';
+import type { GroupSpec } from '../../protocol/wire/task.ts';
+
+/** What one run of a task does, fixed by seed, task and attempt. */
+export interface TaskDeed {
+  durationMs: number;
+  end: 'success' | 'exception' | 'crash' | 'oom' | 'hang';
+}
+
+/** The result that a task must have: its own name, so that a mixed-up result shows. */
+export function expectedResult(task: { batch: number; index: number }): Uint8Array {
+  return Uint8Array.from([0x50, task.batch & 0xff, (task.batch >> 8) & 0xff, task.index]);
+}
+
+/** A group with random limits. */
+export function planGroup(random: RandomState, namespace: NamespaceName): GroupSpec {
+  const pace = nextBelow(random, 3);
+  return {
+    group: nextHex(random, 12) as GroupId,
+    namespace,
+    name: `pace${pace}`,
+    imageName: 'image',
+    imageDigest: `sha256:${'0'.repeat(64)}` as ImageDigest,
+    functionKind: 'pickle',
+    functionBlob: '0'.repeat(64) as BlobHash,
+    functionEntry: '',
+    cloudpickleBlob: null,
+    cloudpickleVersion: null,
+    python: { implementation: 'CPython', version: '2.7.18' },
+    cpus: 1,
+    memoryBytes: 1024 * 1024 * 1024,
+    taskTimeoutMs: 30_000,
+    retryCount: nextBelow(random, 4),
+    maximumConcurrency: nextFloat(random) < 0.2 ? 1 + nextBelow(random, 3) : null,
+    queueTimeoutMs: nextFloat(random) < 0.1 ? 60_000 : null,
+    priority: nextBelow(random, 2),
+    taskIsolation: 'worker',
+    isolationMin: 'standard',
+    network: false,
+    environment: {},
+    resultFormat: 'pickle',
+  };
+}
+
+/** What an attempt does; short, middling or long by the group's pace. */
+export function planDeed(
+  seed: number,
+  spec: GroupSpec,
+  attempt: { batch: number; index: number; attempt: number },
+): TaskDeed {
+  const random = seedRandom(
+    seed ^
+      Math.imul(attempt.batch, 7919) ^
+      Math.imul(attempt.index + 1, 104_729) ^
+      Math.imul(attempt.attempt, 15_485_863),
+  );
+  const scale = { pace0: 5, pace1: 800, pace2: 20_000 }[spec.name] ?? 5;
+  const durationMs = nextFloat(random) * scale;
+  const chance = nextFloat(random);
+  if (chance < 0.05) return { durationMs, end: 'exception' };
+  if (chance < 0.08) return { durationMs, end: 'crash' };
+  if (chance < 0.09) return { durationMs, end: 'oom' };
+  if (chance < 0.1) return { durationMs, end: 'hang' };
+  return { durationMs, end: 'success' };
+}
