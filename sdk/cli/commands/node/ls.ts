@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import type { NodeView } from '../../../../protocol/wire/api.ts';
+import { type CommandContext, type ShowOptions, show } from '../../context.ts';
+import { describeCommand, withJson } from '../../describe-command.ts';
+import { shortNodeId } from '../../ids.ts';
+import { listPages } from '../../list-pages.ts';
+import { type Column, renderTable } from '../../output/table.ts';
+import type { Style } from '../../output/text.ts';
+import { formatBytes, formatSeconds } from '../../output/units.ts';
+
+const nodesMax = 10_000;
+
+/** `nodes` and `node ls`: every node of the mesh. */
+export function nodeList(context: CommandContext, name: string): Command {
+  const command = describeCommand(name, {
+    summary: 'List the nodes: state, slots, isolation and what was last heard of each.',
+    examples: [name === 'ls' ? 'node ls' : 'nodes', 'nodes --json'],
+  });
+  return withJson(command).action(async (options: ShowOptions) => {
+    const { items } = await listPages<NodeView>(context, '/v1/nodes', { limit: nodesMax });
+    const { columns, outColors } = context.terminal;
+    show(context, options, {
+      value: items,
+      text:
+        items.length === 0
+          ? 'No nodes now. They appear when work is queued.\n'
+          : renderTable(items, nodeColumns, { columns, colors: outColors }),
+      next: items.length === 0 ? 'status' : 'tasks --state running',
+    });
+  });
+}
+
+const nodeColumns: Column<NodeView>[] = [
+  { title: 'id', text: (node) => shortNodeId(node.id), whole: true },
+  { title: 'name', text: (node) => node.name },
+  { title: 'state', text: stateOf, style: styleOf },
+  { title: 'slots', text: (node) => `${node.busy}/${node.slots}`, align: 'right' },
+  { title: 'isolation', text: (node) => node.isolation },
+  { title: 'cpus', text: (node) => String(node.cpus), align: 'right' },
+  { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
+  { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
+  { title: 'images', text: (node) => node.images.join(', ') },
+];
+
+function stateOf(node: NodeView): string {
+  const notes = [node.suspect ? 'silent' : '', node.quarantined ? 'quarantined' : ''];
+  return [node.state, ...notes.filter((note) => note !== '')].join(', ');
+}
+
+function styleOf(node: NodeView): Style | undefined {
+  if (node.quarantined || node.state === 'lost') return 'red';
+  if (node.suspect || node.state !== 'ready') return 'yellow';
+  return 'green';
+}

@@ -1,0 +1,261 @@
+/**
+ * Calls to a coordinator that may go away and come back. Operations share one stream; every
+ * subscription and upload has its own, because one that is not read would hold up the others.
+ *
+ * An operation whose connection is lost is sent again: all that the SDK uses are reads, or say the
+ * same when said twice (a batch carries its UUID; a cancel, a termination and a blob are
+ * idempotent; a group made twice leaves one that nobody uses).
+ */
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
+import {
+  type ClientOperationName,
+  type ClientOperations,
+  type ClientSubscriptionName,
+  type ClientSubscriptions,
+  clientPartBytesMax,
+} from '../../protocol/wire/client.ts';
+import type { ClientStream } from './client-stream.ts';
+import { createDeadline, pause, untilAborted, type WaitOptions } from './deadline.ts';
+
+export interface MeshLink {
+  /**
+   * Runs an operation, through losses of the connection.
+   * @throws PerigeeError with the coordinator's code; unreachable when it stays away; timed_out.
+   */
+  call<Name extends ClientOperationName>(
+    name: Name,
+    input: ClientOperations[Name]['input'],
+    options?: WaitOptions,
+  ): Promise<ClientOperations[Name]['output']>;
+  /**
+   * The items of one subscription over one stream; ends with the stream.
+   * @throws PerigeeError unreachable when the stream is lost.
+   */
+  subscribe<Name extends ClientSubscriptionName>(
+    name: Name,
+    input: ClientSubscriptions[Name]['input'],
+    signal: AbortSignal,
+  ): AsyncGenerator<ClientSubscriptions[Name]['item'], void, undefined>;
+  /** Stores bytes under their hash; nothing is sent twice that is there already. */
+  upload(blob: { hash: string; bytes: Uint8Array }, options?: WaitOptions): Promise<void>;
+  /** Runs `attempt` until it succeeds, fails for good, or the coordinator stays away too long. */
+  persist<Value>(attempt: () => Promise<Value>, signal: AbortSignal): Promise<Value>;
+  close(): Promise<void>;
+}
+
+export interface MeshLinkSettings {
+  /** How long the coordinator may stay away before a call gives up. */
+  awayMsMax: number;
+}
+
+/** What a link needs of the transport. */
+export interface MeshLinkDependencies {
+  /** Opens a fresh stream to the coordinator. */
+  open(signal: AbortSignal): Promise<ClientStream>;
+}
+
+const pauseFirstMs = 50;
+const pauseMaxMs = 2_000;
+/** Items read ahead of the consumer of a subscription before the sender is held back. */
+const itemsAheadMax = 64;
+const openMsMax = 15_000;
+
+/** A link over streams that `open` gives. */
+export function createMeshLink(
+  dependencies: MeshLinkDependencies,
+  settings: MeshLinkSettings,
+): MeshLink {
+  const ending = new AbortController();
+  const streams = new Set<ClientStream>();
+  let shared: Promise<ClientStream> | undefined;
+
+  const openStream = async (signal: AbortSignal): Promise<ClientStream> => {
+    using deadline = createDeadline(
+      { signal: AbortSignal.any([signal, ending.signal]), timeoutMs: openMsMax },
+      'Connecting to the coordinator',
+    );
+    const stream = await dependencies.open(deadline.signal);
+    for (const one of streams) if (!one.isOpen) streams.delete(one);
+    streams.add(stream);
+    return stream;
+  };
+  const sharedStream = async (signal: AbortSignal): Promise<ClientStream> => {
+    const before = shared;
+    const open = before === undefined ? undefined : await before.catch(() => undefined);
+    if (open?.isOpen === true) return open;
+    // Of all that find the stream closed, the first opens the next one.
+    if (shared === before) shared = openStream(ending.signal);
+    return untilAborted(shared ?? openStream(ending.signal), signal);
+  };
+  const persist = <Value>(attempt: () => Promise<Value>, signal: AbortSignal): Promise<Value> =>
+    persistUntil(attempt, { signal, awayMsMax: settings.awayMsMax });
+
+  return {
+    async call(name, input, options = {}) {
+      using deadline = createDeadline(options, name);
+      const { signal } = deadline;
+      ending.signal.throwIfAborted();
+      const output = await persist(async () => {
+        const stream = await sharedStream(signal);
+        return runOperation(stream, { name, input }, signal);
+      }, signal);
+      // The gateway's answers are of our own protocol and version; client.ts names their types.
+      return output as ClientOperations[typeof name]['output'];
+    },
+    async *subscribe(name, input, signal) {
+      const stream = await openStream(signal);
+      try {
+        yield* readItems(stream, { name, input }, signal) as AsyncGenerator<
+          ClientSubscriptions[typeof name]['item'],
+          void,
+          undefined
+        >;
+      } finally {
+        await stream.close();
+        streams.delete(stream);
+      }
+    },
+    async upload(blob, options = {}) {
+      using deadline = createDeadline(options, 'Uploading a blob');
+      const { signal } = deadline;
+      await persist(async () => {
+        const stream = await openStream(signal);
+        try {
+          await sendBlob(stream, blob, signal);
+        } finally {
+          await stream.close();
+          streams.delete(stream);
+        }
+      }, signal);
+    },
+    persist,
+    async close() {
+      if (ending.signal.aborted) return;
+      ending.abort(new PerigeeError('invalid_request', 'The mesh was closed by this program.'));
+      await shared?.catch(() => undefined);
+      await Promise.all([...streams].map((stream) => stream.close()));
+      streams.clear();
+    },
+  };
+}
+
+/** Codes after which the same call may succeed by itself. A full disk needs a person. */
+function isPassing(error: PerigeeError): boolean {
+  return ['unreachable', 'draining', 'queue_full'].includes(error.code);
+}
+
+async function persistUntil<Value>(
+  attempt: () => Promise<Value>,
+  options: { signal: AbortSignal; awayMsMax: number },
+): Promise<Value> {
+  let awaySinceMs: number | undefined;
+  for (let failures = 0; ; failures += 1) {
+    options.signal.throwIfAborted();
+    try {
+      return await attempt();
+    } catch (caught) {
+      options.signal.throwIfAborted();
+      if (!(caught instanceof PerigeeError) || !isPassing(caught)) throw caught;
+      // A full queue empties as tasks are done, however long they take.
+      if (caught.code === 'queue_full') awaySinceMs = undefined;
+      else {
+        awaySinceMs ??= performance.now();
+        if (performance.now() - awaySinceMs > options.awayMsMax) throw caught;
+      }
+    }
+    await pause(Math.min(pauseMaxMs, pauseFirstMs * 2 ** Math.min(failures, 10)), options.signal);
+  }
+}
+
+interface CallStart {
+  name: Parameters<ClientStream['start']>[0];
+  input: Readonly<Record<string, unknown>>;
+}
+
+async function runOperation(
+  stream: ClientStream,
+  call: CallStart,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  const open = stream.start(call.name, call.input, {
+    onItem: () => undefined,
+    onEnd: resolve,
+    onFail: reject,
+  });
+  return untilAborted(promise, signal, () => open.cancel());
+}
+
+async function* readItems(
+  stream: ClientStream,
+  call: CallStart,
+  signal: AbortSignal,
+): AsyncGenerator<unknown, void, undefined> {
+  const queue: unknown[] = [];
+  let isPaused = false;
+  let end: { error: PerigeeError | undefined } | undefined;
+  let wake: () => void = () => undefined;
+  const open = stream.start(call.name, call.input, {
+    onItem(item) {
+      queue.push(item);
+      if (queue.length >= itemsAheadMax && !isPaused) {
+        isPaused = true;
+        stream.pause();
+      }
+      wake();
+    },
+    onEnd() {
+      end = { error: undefined };
+      wake();
+    },
+    onFail(error) {
+      end = { error };
+      wake();
+    },
+  });
+  try {
+    for (;;) {
+      while (queue.length > 0) yield queue.shift();
+      if (isPaused) {
+        isPaused = false;
+        stream.resume();
+      }
+      if (queue.length > 0) continue;
+      if (end !== undefined) {
+        if (end.error !== undefined) throw end.error;
+        return;
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      wake = resolve;
+      await untilAborted(promise, signal);
+    }
+  } finally {
+    open.cancel();
+  }
+}
+
+async function sendBlob(
+  stream: ClientStream,
+  blob: { hash: string; bytes: Uint8Array },
+  signal: AbortSignal,
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  let isAnswered = false;
+  const answered = promise.finally(() => {
+    isAnswered = true;
+  });
+  // Awaited below; a refusal while parts still leave must not count as unhandled.
+  answered.catch(() => undefined);
+  const open = stream.start(
+    'blobs.put',
+    { hash: blob.hash },
+    { onItem: () => undefined, onEnd: resolve, onFail: reject },
+  );
+  for (let offset = 0; offset < blob.bytes.length && !isAnswered; offset += clientPartBytesMax) {
+    signal.throwIfAborted();
+    const part = blob.bytes.subarray(offset, offset + clientPartBytesMax);
+    if (!open.sendPart(part)) await untilAborted(stream.drained(), signal);
+  }
+  if (!isAnswered) open.endParts();
+  await untilAborted(answered, signal, () => stream.abort(toError(signal.reason)));
+}
