@@ -54,7 +54,7 @@ export interface Coordinator {
   join: string;
   joinToken: string;
   /** This process and the local nodes'. */
-  pids(): number[];
+  pids(): { coordinator: number; nodes: readonly number[] };
   /** Stops taking work, ends local nodes, stores what they said; idempotent. */
   stop(): Promise<void>;
   /** Ends local nodes now; for those who cannot wait. */
@@ -185,7 +185,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       token: tokens.access,
       join: joinAddress,
       joinToken: tokens.join,
-      pids: () => [process.pid, ...fleet.pids()],
+      pids: () => ({ coordinator: process.pid, nodes: fleet.pids() }),
       stop() {
         stopping ??= running.disposeAsync();
         return stopping;

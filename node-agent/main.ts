@@ -40,7 +40,8 @@ async function runAgent(
   // Its failure is told where it is awaited.
   shell.catch(() => undefined);
   const machine = measureMachine();
-  const cpus = settings.cpus ?? machine.cpus;
+  // Most groups ask for one cpu: a node with half of one is slow, not useless.
+  const cpus = settings.cpus ?? Math.max(1, machine.cpus);
   const slots = settings.slots ?? Math.max(1, Math.floor(cpus));
   const [mounts, disk] = await Promise.all([parseMounts(settings.mount), measureDisk(data.path)]);
   const { pino } = await import('pino');

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
 import type { IsolationLevel } from '../protocol/wire/task.ts';
-import { isolationLevels } from '../protocol/wire/task.ts';
+import { isAtLeast, isolationLevels } from '../protocol/wire/task.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 
@@ -141,11 +141,11 @@ export const agentSettingsTable = {
   },
   minIsolation: {
     type: 'text',
-    default: 'minimal',
+    default: null,
     words: isolationLevels,
     flag: 'min-isolation',
     env: 'PERIGEE_MIN_ISOLATION',
-    doc: 'The weakest sandbox with which the agent starts.',
+    doc: 'The weakest sandbox with which the agent starts; minimal by default, none with --insecure.',
   },
   isolation: {
     type: 'text',
@@ -306,9 +306,35 @@ export function readAgentSettings(
   for (const [key, entry] of Object.entries(agentSettingsTable as Record<string, Entry>)) {
     values[key] = readEntry(entry, flags, env);
   }
+  const { isolation, insecure } = values;
+  values['minIsolation'] ??= isolation ?? (insecure === true ? 'none' : 'minimal');
   const settings = Object.freeze(values) as AgentSettings;
+  checkRelations(settings);
+  return settings;
+}
+
+function checkRelations(settings: AgentSettings): void {
   if (settings.join === null) {
     throw invalid('--join is missing', 'Give the join address that the coordinator prints.');
+  }
+  // Without the peer id the agent could not tell its coordinator from anybody else.
+  if (!/^\/.+\/p2p\/[1-9A-HJ-NP-Za-km-z]{20,}$/.test(settings.join)) {
+    throw invalid(
+      `--join is '${settings.join}', which is no mesh address with a peer id`,
+      'It looks like /ip4/192.0.2.1/tcp/7481/p2p/12D3Koo…; the coordinator prints it.',
+    );
+  }
+  if (settings.isolation !== null && !isAtLeast(settings.isolation, settings.minIsolation)) {
+    throw invalid(
+      `--isolation ${settings.isolation} is weaker than --min-isolation ${settings.minIsolation}`,
+      'Leave one of them out.',
+    );
+  }
+  if (settings.isolation === 'none' && !settings.insecure) {
+    throw invalid(
+      '--isolation none runs user code with the rights of the agent',
+      'Add --insecure if you accept that.',
+    );
   }
   if (settings.reconnectMsMin > settings.reconnectMsMax) {
     throw invalid(
@@ -316,7 +342,6 @@ export function readAgentSettings(
       'Lower the first or raise the second.',
     );
   }
-  return settings;
 }
 
 /** What the core decides by. */

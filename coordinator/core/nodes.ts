@@ -2,10 +2,11 @@
  * Nodes and their sessions.
  *
  * (hello) → joining. joining → ready: it pulled. joining, ready → draining: it, an operator or the
- * autoscaler asked. draining → ready: undrained; → joining when it pulls nothing. Any → lost: its
- * lease ran out or its machine ended. Any → gone: it said goodbye. lost, gone → joining: it is back.
- * ready → joining: a new session, until it pulls in it. After a restart of the coordinator nodes that hold attempts begin as lostContact: their hello makes them
- * joining, their lease runs from the restart. A node that has the connection cut keeps its phase.
+ * autoscaler asked. draining → ready: undrained; → joining when it last pulled nothing. ready →
+ * joining: a new session, until it pulls in that. Any → lost: its lease ran out or its machine
+ * ended. Any → gone: it said goodbye. lost, gone → joining: it is back. After a restart of the
+ * coordinator nodes that hold attempts begin as lostContact: their hello makes them joining, their
+ * lease runs from the restart. A node whose connection is cut keeps its phase.
  */
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
@@ -73,7 +74,7 @@ export function takeHeartbeat(turn: Turn, node: CoreNode, event: Event<'heartbea
 /** How much the node is willing to hold; the first pull makes it ready. */
 export function takePull(turn: Turn, node: CoreNode, event: Event<'nodePulled'>): void {
   node.heldMax = Math.max(0, Math.floor(event.heldMax));
-  if (node.phase.kind === 'joining' && node.heldMax > 0) {
+  if (node.phase.kind === 'joining') {
     node.phase = { kind: 'ready' };
     tell(turn, node, 'Ready.');
     countReadySlots(turn.state);

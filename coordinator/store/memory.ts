@@ -4,81 +4,12 @@
  */
 import { assert } from '../../protocol/base/assert.ts';
 import { PerigeeError } from '../../protocol/base/errors.ts';
-import type {
-  AttemptRef,
-  BatchNumber,
-  BlobHash,
-  GroupId,
-  NamespaceName,
-  NodeId,
-} from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
-import { findBlobReference } from '../../protocol/wire/payload.ts';
-import type { SaveEffect } from '../core/effects.ts';
-import type { RestoredBatch, RestoredState } from '../core/events.ts';
-import { cutRange, newPart } from './log-trim.ts';
-import type {
-  LogChunk,
-  Store,
-  StoredAttempt,
-  StoredBatch,
-  StoredGroup,
-  StoredInstance,
-  StoredNode,
-  StoredOutcome,
-  StoredToken,
-  StorePage,
-} from './port.ts';
-
-type Save<Kind extends SaveEffect['kind']> = Extract<SaveEffect, { kind: Kind }>;
-
-interface MemoryBatch extends StoredBatch {
-  block: Uint8Array;
-}
-
-interface MemoryLog {
-  chunks: { offset: number; bytes: Uint8Array }[];
-  endOffset: number;
-}
-
-/** All that was saved. It outlives `close`, as a file would: open it again with `createMemoryStore`. */
-export interface MemoryRecords {
-  runs: number;
-  removedBatchMax: number;
-  namespaces: Map<NamespaceName, number>;
-  groups: Map<GroupId, StoredGroup>;
-  batches: Map<BatchNumber, MemoryBatch>;
-  grants: Save<'saveGrant'>[];
-  ends: Save<'saveAttemptEnd'>[];
-  outcomes: Map<number, StoredOutcome>;
-  logs: Map<string, MemoryLog>;
-  tokens: Map<string, StoredToken>;
-  nodes: Map<NodeId, StoredNode>;
-  instances: Map<string, StoredInstance>;
-  meta: Map<string, string>;
-  /** `namespace hash` and `node hash`. */
-  blobRights: Set<string>;
-}
-
-/** Nothing saved yet. */
-export function createMemoryRecords(): MemoryRecords {
-  return {
-    runs: 0,
-    removedBatchMax: 0,
-    namespaces: new Map(),
-    groups: new Map(),
-    batches: new Map(),
-    grants: [],
-    ends: [],
-    outcomes: new Map(),
-    logs: new Map(),
-    tokens: new Map(),
-    nodes: new Map(),
-    instances: new Map(),
-    meta: new Map(),
-    blobRights: new Set(),
-  };
-}
+import type { MemoryBatch, MemoryRecords, Save } from './memory-records.ts';
+import { appendLog, applySave, createMemoryRecords, logKey } from './memory-records.ts';
+import { restoreRecords } from './memory-restore.ts';
+import type { Store, StoredAttempt, StoredBatch, StoredOutcome, StorePage } from './port.ts';
 
 /** A store over records. */
 export function createMemoryStore(records: MemoryRecords = createMemoryRecords()): Store {
@@ -110,7 +41,7 @@ function createWork(
   return {
     async restore() {
       records.runs += 1;
-      return restore(records);
+      return restoreRecords(records);
     },
     async commit({ saves, logs }) {
       // Checked before anything changes: a transaction is all or nothing.
@@ -118,7 +49,7 @@ function createWork(
         const isSecond = save.kind === 'saveOutcome' && records.outcomes.has(taskKey(save));
         assert(!isSecond, 'a second outcome of a task');
       }
-      for (const save of saves) apply(records, save);
+      for (const save of saves) applySave(records, save);
       for (const chunk of logs) appendLog(records, chunk);
     },
     findBatchByClient: async (namespace, clientBatch) => {
@@ -154,166 +85,6 @@ function createWork(
       const { items, next } = page(batches, { limit, cursor });
       return { items: items.map(withoutBlock), next };
     },
-  };
-}
-
-function apply(records: MemoryRecords, save: SaveEffect): void {
-  switch (save.kind) {
-    case 'saveGroup': {
-      const { spec, atMs } = save;
-      if (!records.namespaces.has(spec.namespace)) records.namespaces.set(spec.namespace, atMs);
-      records.groups.set(spec.group, {
-        spec,
-        createdAtMs: atMs,
-        state: 'running',
-        terminatedAtMs: null,
-        counts: { submitted: 0, succeeded: 0, failed: 0 },
-      });
-      for (const hash of [spec.functionBlob, spec.cloudpickleBlob]) {
-        if (hash !== null) records.blobRights.add(`${spec.namespace} ${hash}`);
-      }
-      return;
-    }
-    case 'saveGroupLimits':
-      changeGroup(records, save.group, (group) => {
-        group.spec = { ...group.spec, ...save.limits };
-      });
-      return;
-    case 'saveGroupState':
-      changeGroup(records, save.group, (group) => {
-        group.state = save.state;
-        if (save.state !== 'running') group.terminatedAtMs ??= save.atMs;
-      });
-      return;
-    case 'saveBatch': {
-      const { kind: _kind, ...batch } = save;
-      records.batches.set(save.batch, batch);
-      changeGroup(records, save.group, ({ counts }) => {
-        counts.submitted += save.count;
-      });
-      return;
-    }
-    case 'saveGrant':
-      records.grants.push(save);
-      return;
-    case 'saveAttemptEnd':
-      records.ends.push(save);
-      return;
-    case 'saveOutcome': {
-      const { kind: _kind, ...outcome } = save;
-      records.outcomes.set(taskKey(save), outcome);
-      changeGroup(records, save.group, ({ counts }) => {
-        if (save.outcome.status === 'success') counts.succeeded += 1;
-        else counts.failed += 1;
-      });
-      const reference = findBlobReference(save.outcome.result);
-      if (reference !== undefined) records.blobRights.add(`${save.namespace} ${reference.hash}`);
-      return;
-    }
-  }
-}
-
-function changeGroup(
-  records: MemoryRecords,
-  id: GroupId,
-  change: (group: StoredGroup) => void,
-): void {
-  const group = records.groups.get(id);
-  assert(group !== undefined, `${id} is a group that was never saved`);
-  const copy = { ...group, counts: { ...group.counts } };
-  change(copy);
-  records.groups.set(id, copy);
-}
-
-function appendLog(records: MemoryRecords, chunk: LogChunk): void {
-  const log = records.logs.get(logKey(chunk)) ?? { chunks: [], endOffset: 0 };
-  records.logs.set(logKey(chunk), log);
-  const fresh = newPart(chunk, log.endOffset);
-  if (fresh === undefined) return;
-  const { offset, bytes } = fresh;
-  log.chunks.push({ offset, bytes });
-  log.endOffset = offset + bytes.length;
-  const range = cutRange(log.endOffset);
-  if (range === undefined) return;
-  log.chunks = log.chunks.filter(
-    (kept) => kept.offset < range.from || kept.offset + kept.bytes.length > range.to,
-  );
-}
-
-function restore(records: MemoryRecords): RestoredState {
-  const latest = new Map<NamespaceName, number>();
-  for (const name of records.namespaces.keys()) latest.set(name, 0);
-  for (const { namespace, outcomeNumber } of records.outcomes.values()) {
-    latest.set(namespace, Math.max(latest.get(namespace) ?? 0, outcomeNumber));
-  }
-  const numbers = [records.removedBatchMax, ...records.batches.keys()];
-  return {
-    groups: [...records.groups.values()].map(({ spec, createdAtMs, state, counts }) => ({
-      spec,
-      createdAtMs,
-      state,
-      counts: {
-        queued: counts.submitted - counts.succeeded - counts.failed,
-        succeeded: counts.succeeded,
-        failed: counts.failed,
-      },
-      runtimeMs: state === 'terminated' ? null : meanRuntime(records, spec.group),
-    })),
-    batches: [...records.batches.values()].flatMap((batch) => {
-      const restored = restoreBatch(records, batch);
-      return restored.doneCount < batch.count ? [restored] : [];
-    }),
-    nextBatch: Math.max(...numbers) + 1,
-    outcomeNumbers: [...latest],
-    nextSession: records.runs * 2 ** 32 + 1,
-  };
-}
-
-function meanRuntime(records: MemoryRecords, group: GroupId): number | null {
-  const latest = [...records.outcomes.values()]
-    .filter((saved) => saved.group === group && saved.outcome.status === 'success')
-    .sort((left, right) => right.outcomeNumber - left.outcomeNumber)
-    .slice(0, 20);
-  if (latest.length === 0) return null;
-  return latest.reduce((sum, { outcome }) => sum + outcome.runtimeMs, 0) / latest.length;
-}
-
-function restoreBatch(records: MemoryRecords, batch: MemoryBatch): RestoredBatch {
-  const grants = records.grants.filter((grant) => grant.batch === batch.batch);
-  const next = Math.max(0, ...grants.map((grant) => grant.lo + grant.count));
-  const indexes = Array.from({ length: batch.count }, (_, index) => index);
-  const isDone = (index: number): boolean =>
-    records.outcomes.has(taskKey({ batch: batch.batch, index }));
-  const open = indexes.flatMap((index) => {
-    const covering = grants.filter((grant) => grant.lo <= index && index < grant.lo + grant.count);
-    const latest = covering.sort((left, right) => right.attempt - left.attempt)[0];
-    if (latest === undefined || isDone(index)) return [];
-    const ends = records.ends.filter((end) => end.batch === batch.batch && end.index === index);
-    const latestEnd = ends.find((end) => end.attempt === latest.attempt);
-    const killedOn = ends.filter(({ end }) => end === 'crash').map(({ node }) => node);
-    return [
-      {
-        index,
-        attempt: latest.attempt,
-        node: latest.node,
-        grantedAtMs: latest.atMs,
-        ended: latestEnd !== undefined,
-        adoptable: latestEnd?.end === 'lost',
-        charges: ends.filter(({ charged }) => charged).length,
-        losses: ends.filter(({ end }) => end === 'lost').length,
-        killedOn: [...new Set(killedOn)],
-      },
-    ];
-  });
-  return {
-    batch: batch.batch,
-    group: batch.group,
-    count: batch.count,
-    submittedAtMs: batch.atMs,
-    next,
-    doneCount: indexes.filter(isDone).length,
-    doneAhead: indexes.filter((index) => index >= next && isDone(index)),
-    open,
   };
 }
 
@@ -486,10 +257,6 @@ function removeNamespace(records: MemoryRecords, namespace: NamespaceName): bool
 function withoutBlock(batch: MemoryBatch): StoredBatch {
   const { block: _block, ...stored } = batch;
   return stored;
-}
-
-function logKey(attempt: AttemptRef): string {
-  return `${taskKey(attempt)} ${attempt.attempt}`;
 }
 
 /** Newest first; the cursor is how many are older. */

@@ -4,7 +4,10 @@ import unittest
 import support  # noqa: F401 - puts the SDK on the path
 
 from perigee import _msgpack
-from perigee._http import Address, ChunkedDecoder, ConnectionLost, LengthDecoder, encode_head
+from perigee._body import ChunkedDecoder, LengthDecoder
+from perigee._connect import Address
+from perigee._http import encode_head
+from perigee._lost import ConnectionLost
 from perigee.errors import ConfigError, PerigeeError
 
 BODY = b'4\r\nWiki\r\n6;name=value\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\n\r\n'

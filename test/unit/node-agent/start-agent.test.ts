@@ -42,7 +42,9 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).toReversed()) await cleanUp();
 });
 
-async function startWorld(options: { address?: string; orphanedMs?: number; silentMsMax?: number } = {}): Promise<World> {
+async function startWorld(
+  options: { address?: string; orphanedMs?: number; silentMsMax?: number } = {},
+): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'perigee-agent-test-'));
   cleanUps.push(() => rm(folder, { recursive: true, force: true }));
   const coordinator = await startTinyCoordinator(await generateMeshKey());
@@ -50,7 +52,11 @@ async function startWorld(options: { address?: string; orphanedMs?: number; sile
   const spec = groupSpec({ functionBlob: addBlob(coordinator, text('def f(): pass')) });
   const tasks = createQueue<TaskStage>('a task to begin');
   const runner = createMemoryRunner({ play: tasks.push, now: () => performance.now() });
-  const host = await createMeshHost({ key: await generateMeshKey(), listen: [], connectionsMax: 4 });
+  const host = await createMeshHost({
+    key: await generateMeshKey(),
+    listen: [],
+    connectionsMax: 4,
+  });
   cleanUps.push(() => host.stop());
   const agent = await startAgent(
     {
@@ -132,9 +138,9 @@ describe('an agent and its coordinator', () => {
     stage.succeed(pickled('result'));
     const report = await session.next('report');
     expect(report.outcomes).toMatchObject([{ ...ref(0), status: 'success', logBytes: 6 }]);
-    expect(session.all('log').flatMap(({ chunks }) => chunks.map(({ bytes }) => read(bytes)))).toEqual([
-      'hello\n',
-    ]);
+    expect(
+      session.all('log').flatMap(({ chunks }) => chunks.map(({ bytes }) => read(bytes))),
+    ).toEqual(['hello\n']);
     // Output comes before the report that ends it.
     expect(session.kinds().lastIndexOf('log')).toBeLessThan(session.kinds().indexOf('report'));
     session.send({ kind: 'ack', report: report.report });
@@ -173,7 +179,9 @@ describe('an agent and its coordinator', () => {
     expect(chunks.map(({ bytes }) => read(bytes)).join('')).toBe('ore while ');
     expect(await again.next('started')).toEqual({ kind: 'started', attempts: [ref(0)] });
     stage.succeed(pickled('result'));
-    expect((await again.next('report')).outcomes).toMatchObject([{ status: 'success', logBytes: 13 }]);
+    expect((await again.next('report')).outcomes).toMatchObject([
+      { status: 'success', logBytes: 13 },
+    ]);
   });
 
   it('kills what the coordinator has given to another node meanwhile', async () => {
@@ -216,7 +224,9 @@ describe('an agent and its coordinator', () => {
       if (stored === undefined) continue;
       const found = findBlobReference(stored.result);
       expect(found).toMatchObject({ tag: 0x50, sizeBytes: 100_000 });
-      expect(found && read(coordinator.blobs.get(found.hash) ?? text(''))).toBe('y'.repeat(100_000));
+      expect(found && read(coordinator.blobs.get(found.hash) ?? text(''))).toBe(
+        'y'.repeat(100_000),
+      );
       break;
     }
     expect(coordinator.blobReads.get(hash)).toBe(1);
@@ -235,7 +245,9 @@ describe('an agent and its coordinator', () => {
     const chunks = session.all('log').flatMap((message) => message.chunks);
     const offsets = chunks.map(({ offset }) => offset);
     expect(offsets).toEqual(offsets.toSorted((left, right) => left - right));
-    const headBytes = chunks.filter(({ offset }) => offset < mib).reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const headBytes = chunks
+      .filter(({ offset }) => offset < mib)
+      .reduce((sum, { bytes }) => sum + bytes.length, 0);
     expect(headBytes).toBeGreaterThanOrEqual(mib);
     const tail = chunks.filter(({ offset }) => offset >= 33 * mib + piece.length);
     expect(tail.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(6 * mib);
@@ -260,7 +272,12 @@ describe('an agent and its coordinator', () => {
   it('ends when it is refused, with the reason and the fix', async () => {
     const { coordinator, agent } = await startWorld();
     const session = await coordinator.accept();
-    session.send({ kind: 'refused', code: 'join_token_wrong', message: 'used up', fix: 'make one' });
+    session.send({
+      kind: 'refused',
+      code: 'join_token_wrong',
+      message: 'used up',
+      fix: 'make one',
+    });
     expect(await within(agent.finished, 'the end')).toEqual({
       kind: 'refused',
       code: 'join_token_wrong',

@@ -1,13 +1,13 @@
 /** The agent's protocol from the other end, over real libp2p, with a test at the wheel. */
 import { createHash } from 'node:crypto';
+import { PerigeeError } from '../../../protocol/base/errors.ts';
 import { serveBlobs } from '../../../protocol/net/blob-transfer.ts';
 import { checkAgentMessage } from '../../../protocol/net/check-message.ts';
 import { createMeshHost } from '../../../protocol/net/create-mesh-host.ts';
 import type { FrameStream } from '../../../protocol/net/frame-stream.ts';
 import { createFrameStream } from '../../../protocol/net/frame-stream.ts';
-import { PerigeeError } from '../../../protocol/base/errors.ts';
 import { encodeBlock } from '../../../protocol/wire/block.ts';
-import type { BlobHash, BatchNumber, NodeId } from '../../../protocol/wire/ids.ts';
+import type { BatchNumber, BlobHash, NodeId } from '../../../protocol/wire/ids.ts';
 import type {
   AgentMessage,
   CoordinatorMessage,
@@ -44,6 +44,8 @@ export interface TinyCoordinator extends AsyncDisposable {
   readonly blobs: Map<BlobHash, Uint8Array>;
   /** Streams of agents so far, those that said nothing too. */
   openedStreams(): number;
+  /** Peer ids of the agents, one for each stream. */
+  peers(): readonly string[];
   /** How often each was read. */
   readonly blobReads: Map<BlobHash, number>;
 }
@@ -57,10 +59,12 @@ export async function startTinyCoordinator(key: Uint8Array): Promise<TinyCoordin
   const blobs = new Map<BlobHash, Uint8Array>();
   const blobReads = new Map<BlobHash, number>();
   let opened = 0;
+  const peers: string[] = [];
   await host.handle(
     agentProtocol,
-    (stream) => {
+    (stream, peer) => {
       opened += 1;
+      peers.push(peer);
       greet(stream, sessions.push);
     },
     { streamsMax: 4 },
@@ -93,6 +97,7 @@ export async function startTinyCoordinator(key: Uint8Array): Promise<TinyCoordin
     key,
     accept: sessions.next,
     openedStreams: () => opened,
+    peers: () => peers,
     blobs,
     blobReads,
     [Symbol.asyncDispose]: () => host.stop(),
@@ -166,7 +171,10 @@ function greet(
                 taken.add(found);
                 return found;
               }
-              await within(wake.promise, `a ${kind} message; so far: ${messages.map((m) => m.kind)}`);
+              await within(
+                wake.promise,
+                `a ${kind} message; so far: ${messages.map((m) => m.kind)}`,
+              );
             }
           },
           all: (kind) =>

@@ -14,7 +14,7 @@ from collections import deque
 
 from perigee._batch import Batch
 from perigee._compat import monotonic
-from perigee._http import ConnectionLost, TimedOut
+from perigee._lost import ConnectionLost, TimedOut
 from perigee._outcome import RECORD_HEAD
 from perigee._payload import INLINE_BYTES_MAX
 from perigee._wakeup import thread_waker, wait_for

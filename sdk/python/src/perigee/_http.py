@@ -5,9 +5,12 @@ Sockets never block. Every wait goes through `wait_for`, so that deadlines hold 
 import errno
 import socket
 
-from perigee._compat import PY2, monotonic, native, to_bytes, urlsplit
+from perigee._body import ChunkedDecoder, LengthDecoder
+from perigee._compat import PY2, monotonic, native, to_bytes
+from perigee._connect import connect, tls_want
+from perigee._lost import ConnectionLost, TimedOut
 from perigee._wakeup import wait_for
-from perigee.errors import ConfigError, PerigeeError
+from perigee.errors import PerigeeError
 
 #: Of an answer's head; a longer one is not HTTP.
 HEAD_BYTES_MAX = 64 * 1024
@@ -17,51 +20,6 @@ READ_BYTES = 256 * 1024
 WRITE_BYTES = 256 * 1024
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
-
-
-class ConnectionLost(Exception):
-    """The connection broke, could not be made, or fell silent. Never leaves the package."""
-
-
-class TimedOut(Exception):
-    """The caller's own deadline has passed. Never leaves the package."""
-
-
-class Address(object):
-    """Where the coordinator listens.
-
-    Raises
-    ------
-    ConfigError
-        The text is not an http or https URL.
-    """
-
-    def __init__(self, url, ca_path=None):
-        parts = urlsplit(native(url))
-        if parts.scheme not in ('http', 'https') or not parts.hostname:
-            raise ConfigError('%r is not the URL of a coordinator.' % native(url),
-                              fix='set PERIGEE_URL to something like http://127.0.0.1:7480')
-        self.is_tls = parts.scheme == 'https'
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self.is_tls else 80)
-        self.prefix = parts.path.rstrip('/')
-        self.netloc = parts.netloc.rpartition('@')[2]
-        self._ca_path = ca_path
-        self._context = None
-
-    def tls_context(self):
-        """Verifies the server's certificate and name; made once."""
-        if self._context is None:
-            # Not at the top: a sandbox, which never connects, should not pay for it.
-            import ssl
-            try:
-                self._context = ssl.create_default_context(cafile=self._ca_path)
-                # Python 2.7 cannot match addresses: `_check_name` does what it leaves out.
-                self._context.check_hostname = not PY2
-            except (IOError, OSError) as error:
-                raise ConfigError('PERIGEE_CA %s cannot be read: %s' % (self._ca_path, error),
-                                  fix='name a file of PEM certificates')
-        return self._context
 
 
 class Connection(object):
@@ -79,7 +37,7 @@ class Connection(object):
         self.requests = 0
         self._received = b''
         self._socket = None
-        self._socket = _connect(address, deadline)
+        self._socket = connect(address, deadline)
 
     def __del__(self):
         # A client that nobody closed: its sockets go with it, without a warning.
@@ -164,7 +122,7 @@ class Connection(object):
         try:
             return call(argument)
         except (socket.error, OSError) as error:
-            self._want = _tls_want(error)
+            self._want = tls_want(error)
             if self._want is None and error.args and error.args[0] not in _WOULD_BLOCK:
                 raise ConnectionLost(str(error))
             return None
@@ -239,80 +197,6 @@ class Response(object):
         self._decoder = LengthDecoder(0)
 
 
-class LengthDecoder(object):
-    """A body of known length."""
-
-    def __init__(self, length):
-        self._left = length
-        self.is_done = length == 0
-        self.rest = b''
-
-    def feed(self, data):
-        """The part of ``data`` that is body."""
-        if len(data) > self._left:
-            self.rest = data[self._left:]
-            data = data[:self._left]
-        self._left -= len(data)
-        self.is_done = self._left == 0
-        return data
-
-
-class ChunkedDecoder(object):
-    """A chunked body (RFC 9112, 7.1); extensions and trailers are passed over."""
-
-    def __init__(self):
-        self.is_done = False
-        self.rest = b''
-        self._pending = b''
-        # Bytes of the current chunk still to come, with the line end behind it.
-        self._chunk_left = 0
-
-    def feed(self, data):
-        """The part of ``data`` that is body."""
-        pieces = []
-        data = self._pending + data if self._pending else data
-        self._pending = b''
-        position = 0
-        while position < len(data) and not self.is_done:
-            if self._chunk_left > 0:
-                end = position + self._chunk_left
-                body_end = min(end - 2, len(data))
-                if body_end > position:
-                    pieces.append(data[position:body_end])
-                self._chunk_left = max(0, end - len(data))
-                position = min(end, len(data))
-                continue
-            line_end = data.find(b'\r\n', position)
-            if line_end < 0:
-                if len(data) - position > HEAD_BYTES_MAX:
-                    raise ConnectionLost('a chunk has no size')
-                self._pending = data[position:]
-                break
-            position = self._begin_chunk(data, position, line_end)
-            if position is None:
-                break
-        return b''.join(pieces)
-
-    def _begin_chunk(self, data, position, line_end):
-        try:
-            size = int(data[position:line_end].split(b';')[0].strip(), 16)
-        except ValueError:
-            raise ConnectionLost('a chunk has no size')
-        if size > 0:
-            self._chunk_left = size + 2
-            return line_end + 2
-        # The last chunk: an empty line ends the trailers, which may not all be here yet.
-        trailers_end = data.find(b'\r\n\r\n', line_end)
-        if data[line_end + 2:line_end + 4] == b'\r\n':
-            trailers_end = line_end
-        if trailers_end < 0:
-            self._pending = data[position:]
-            return None
-        self.is_done = True
-        self.rest = data[trailers_end + 4:]
-        return len(data)
-
-
 def encode_head(method, target, headers):
     """The head of a request as bytes.
 
@@ -328,109 +212,6 @@ def encode_head(method, target, headers):
             raise PerigeeError('The value of header %s holds a line end.' % name, code='invalid_request')
         lines.append('%s: %s' % (name, value))
     return to_bytes('\r\n'.join(lines) + '\r\n\r\n')
-
-
-def _connect(address, deadline):
-    failure = None
-    try:
-        places = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)
-    except (socket.error, OSError) as error:
-        raise ConnectionLost('%s cannot be resolved: %s' % (address.host, error))
-    for family, kind, protocol, _, place in places:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _finish_connect(sock, place, deadline)
-            return _start_tls(sock, address, deadline) if address.is_tls else sock
-        except (socket.error, OSError) as error:
-            failure = error
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
-    raise ConnectionLost('%s:%d: %s' % (address.host, address.port, failure))
-
-
-def _finish_connect(sock, place, deadline):
-    code = sock.connect_ex(place)
-    while code in (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EINTR):
-        seconds = deadline - monotonic()
-        if seconds <= 0:
-            raise socket.error(errno.ETIMEDOUT, 'timed out')
-        if wait_for([], [sock.fileno()], seconds):
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            break
-    if code:
-        raise socket.error(code, errno.errorcode.get(code, str(code)))
-
-
-def _start_tls(sock, address, deadline):
-    import ssl
-    secured = address.tls_context().wrap_socket(
-        sock, server_hostname=address.host, do_handshake_on_connect=False)
-    try:
-        while True:
-            try:
-                secured.do_handshake()
-                if PY2:
-                    _check_name(secured.getpeercert(), address.host)
-                return secured
-            except (ssl.SSLError, ssl.CertificateError) as error:
-                want = _tls_want(error)
-                if want is None:
-                    raise _tls_refusal(address, error)
-            seconds = deadline - monotonic()
-            if seconds <= 0:
-                raise socket.error(errno.ETIMEDOUT, 'timed out')
-            descriptor = [secured.fileno()]
-            wait_for(descriptor if want == 'read' else [], descriptor if want == 'write' else [],
-                     seconds)
-    except BaseException:
-        secured.close()
-        raise
-
-
-def _check_name(certificate, host):
-    """Python 2.7 only: as `ssl.match_hostname`, which there knows names but no addresses."""
-    import ssl
-    packed = _packed_address(host)
-    if packed is None:
-        ssl.match_hostname(certificate, host)
-        return
-    named = [value for kind, value in certificate.get('subjectAltName', ()) if kind == 'IP Address']
-    if packed not in [_packed_address(value.strip()) for value in named]:
-        raise ssl.CertificateError("address %r doesn't match any of %s" % (host, named))
-
-
-def _packed_address(text):
-    """An IP address as bytes; None when it is none."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            return socket.inet_pton(family, text)
-        except (socket.error, OSError):
-            continue
-    return None
-
-
-def _tls_refusal(address, error):
-    """A certificate that does not verify will not do so later either; all else may be the network."""
-    text = str(error)
-    if 'CERTIFICATE_VERIFY_FAILED' not in text and "doesn't match" not in text:
-        return ConnectionLost(text)
-    return ConfigError('The certificate of %s cannot be trusted: %s' % (address.netloc, text),
-                       code='certificate',
-                       fix='set PERIGEE_CA to the file of the authority that signed it')
-
-
-def _tls_want(error):
-    """``read`` or ``write`` when TLS waits for that; None for every other error."""
-    name = type(error).__name__
-    if name == 'SSLWantReadError':
-        return 'read'
-    if name == 'SSLWantWriteError':
-        return 'write'
-    return None
 
 
 def _parse_head(head):

@@ -44,8 +44,12 @@ def outcome_of_record(record):
     # A newer coordinator may know more ways to end.
     outcome.code = STATUSES[status] if status < len(STATUSES) else 'status_%d' % status
     position = RECORD_HEAD.size + _RECORD_BODY.size
-    failure = record[position:position + failure_bytes]
-    _set_failure(outcome, json.loads(failure.decode('utf-8')) if failure else {})
+    if failure_bytes:
+        failure = record[position:position + failure_bytes]
+        _set_failure(outcome, json.loads(failure.decode('utf-8')))
+    else:
+        outcome.exception = outcome.message = outcome.traceback = None
+        outcome.log_tail = outcome.node = None
     has_result, result_bytes = _RESULT_HEAD.unpack_from(record, position + failure_bytes)
     position += failure_bytes + _RESULT_HEAD.size
     outcome.payload = record[position:position + result_bytes] if has_result else None

@@ -13,7 +13,9 @@ import threading
 import time
 
 from perigee._compat import monotonic, to_text
-from perigee._http import Address, Connection, ConnectionLost, TimedOut, encode_head
+from perigee._connect import Address
+from perigee._http import Connection, encode_head
+from perigee._lost import ConnectionLost, TimedOut
 from perigee._version import __version__
 from perigee.errors import PerigeeError, UnreachableError, error_of_problem
 

@@ -3,7 +3,7 @@ import sys
 
 from perigee._compat import monotonic, native
 from perigee._follower import Watch
-from perigee._http import TimedOut
+from perigee._lost import TimedOut
 from perigee._outcome import outcome_of_document
 from perigee._payload import decode
 from perigee._progress import Reason, is_shown, say_interrupted
@@ -96,11 +96,13 @@ class FutureTask(object):
         ------
         TransientResultException, TimeoutError, TaskFailed, ResultError
         """
-        self._settle(wait, timeout)
-        error = self.error
-        if error is not None:
-            raise error
-        return self._decoded()
+        outcome = self._find_outcome()
+        if outcome is None:
+            self._settle(wait, timeout)
+            outcome = self._find_outcome()
+        if outcome.code != 'success':
+            raise self.error
+        return self._decoded(outcome)
 
     def wait(self, timeout=None):
         """Waits until the task is done, whatever its end; returns itself.
@@ -340,9 +342,8 @@ class FutureTask(object):
             self._batch.records.setdefault(self._index, outcome_of_document(document))
         return document
 
-    def _decoded(self):
+    def _decoded(self, outcome):
         if self._value is _MISSING:
-            outcome = self._settled()
             payload = outcome.payload
             if payload is None:
                 payload = self._client._transport.request('GET', self._path('/result')).body

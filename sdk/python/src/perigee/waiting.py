@@ -4,7 +4,7 @@ from collections import namedtuple
 
 from perigee._compat import monotonic
 from perigee._follower import Watch
-from perigee._http import TimedOut
+from perigee._lost import TimedOut
 from perigee._progress import Bar, Reason, is_shown, say_interrupted
 from perigee.errors import TimeoutError
 from perigee.function import CloudFunction

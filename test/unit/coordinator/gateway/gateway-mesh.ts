@@ -284,7 +284,7 @@ function joinNode(
       capacity: {
         slots: options.slots ?? 8,
         cpus: options.cpus ?? 8,
-        memoryBytes: options.memoryBytes ?? 64 * 1024 ** 3,
+        memoryBytes: options.memoryBytes ?? 10 * 1024 ** 4,
         diskBytes: 1_000_000_000,
       },
       images: [...images],

@@ -69,7 +69,12 @@ describe('an attempt', () => {
       { kind: 'killWorker', worker: 1 },
       { kind: 'forgetLogs', attempts: [ref(0)] },
     ]);
-    const after = bench.turn({ kind: 'workerEnded', worker: 1, end: { kind: 'asked' }, running: null });
+    const after = bench.turn({
+      kind: 'workerEnded',
+      worker: 1,
+      end: { kind: 'asked' },
+      running: null,
+    });
     expect(after).toEqual([{ kind: 'startWorker', worker: 2, slot: 0, spec }]);
   });
 
@@ -171,7 +176,12 @@ describe('a result in a file', () => {
   it('is stored again when the line failed, and at once in a new session', () => {
     const bench = storing();
     bench.turn(ended(1, ref(0), inFile));
-    const failed = { kind: 'resultUploadFailed', attempt: ref(0), message: 'cut', retryable: true } as const;
+    const failed = {
+      kind: 'resultUploadFailed',
+      attempt: ref(0),
+      message: 'cut',
+      retryable: true,
+    } as const;
     expect(bench.turn(failed)).toEqual([]);
     expect(bench.pass(1_100)).toEqual([upload]);
     bench.turn(failed);

@@ -32,11 +32,21 @@ export interface CoreBench {
 
 /** A core with an open session whose first pull was sent, unless `offline`. */
 export function createBench(
-  options: { capacity?: Partial<Capacity>; settings?: Partial<CoreSettings>; offline?: boolean } = {},
+  options: {
+    capacity?: Partial<Capacity>;
+    settings?: Partial<CoreSettings>;
+    offline?: boolean;
+  } = {},
 ): CoreBench {
   const state = createAgentState({
     settings: { ...defaultCoreSettings, ...options.settings },
-    capacity: { slots: 1, cpus: 8, memoryBytes: 16 * gib, diskBytes: 100 * gib, ...options.capacity },
+    capacity: {
+      slots: 1,
+      cpus: 8,
+      memoryBytes: 16 * gib,
+      diskBytes: 100 * gib,
+      ...options.capacity,
+    },
     nowMs: 1_000,
   });
   const bench: CoreBench = {
@@ -131,7 +141,11 @@ export function started(worker: number, task: AttemptRef): AgentEvent {
 
 export const resultPayload = new Uint8Array([0x50, 9]);
 
-export function ended(worker: number, task: AttemptRef, change: Partial<EndedTask> = {}): AgentEvent {
+export function ended(
+  worker: number,
+  task: AttemptRef,
+  change: Partial<EndedTask> = {},
+): AgentEvent {
   return {
     kind: 'taskEnded',
     worker,
@@ -171,7 +185,9 @@ export function succeeded(
 export function reported(effects: readonly AgentEffect[]): string[] {
   return effects.flatMap((effect) =>
     effect.kind === 'sendReport'
-      ? effect.outcomes.map((outcome) => `${outcome.batch}-${outcome.index}#${outcome.attempt} ${outcome.status}`)
+      ? effect.outcomes.map(
+          (outcome) => `${outcome.batch}-${outcome.index}#${outcome.attempt} ${outcome.status}`,
+        )
       : [],
   );
 }

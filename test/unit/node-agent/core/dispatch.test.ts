@@ -81,9 +81,16 @@ describe('handing out work', () => {
     teach(bench, 1);
     const indexes = Array.from({ length: 10 }, (_, index) => index);
     expect(kinds(bench.turn(grant(spec, indexes)))).toEqual(['feedWorker']);
-    expect(kinds(bench.turn(grant(spec, Array.from({ length: 80 }, (_, index) => 10 + index))))).toEqual([
-      'startWorker',
-    ]);
+    expect(
+      kinds(
+        bench.turn(
+          grant(
+            spec,
+            Array.from({ length: 80 }, (_, index) => 10 + index),
+          ),
+        ),
+      ),
+    ).toEqual(['startWorker']);
   });
 
   it('asks back what waits behind a task that turns out long, and gives it to another worker', () => {
@@ -109,9 +116,7 @@ describe('handing out work', () => {
       { kind: 'sendPull', heldMax: 1 },
     ]);
     bench.turn({ kind: 'tasksRetracted', worker: 1, tasks: [ref(1), ref(2), ref(3)] });
-    expect(bench.pass(50)).toEqual([
-      { kind: 'sendReturned', attempts: [ref(4), ref(3), ref(2)] },
-    ]);
+    expect(bench.pass(50)).toEqual([{ kind: 'sendReturned', attempts: [ref(4), ref(3), ref(2)] }]);
     expect(bench.state.attempts.size).toBe(2);
   });
 

@@ -84,7 +84,11 @@ describe('a worker that ends by itself', () => {
   it('of its memory limit says how much was used and what to ask for', () => {
     const bench = runningFour();
     const effects = bench.turn(
-      workerEnded(1, { kind: 'oom', peakMemoryBytes: 2 * 1024 ** 3 }, { ...ref(0), runtimeMs: 7, logBytes: 0 }),
+      workerEnded(
+        1,
+        { kind: 'oom', peakMemoryBytes: 2 * 1024 ** 3 },
+        { ...ref(0), runtimeMs: 7, logBytes: 0 },
+      ),
     );
     expect(reported(effects)).toEqual(['1-0#1 oom']);
     expect(JSON.stringify(effects)).toContain("memory='4Gi'");

@@ -1,0 +1,33 @@
+/** The suite of kills; `npm test` runs a few rounds of it, `.ci/run` twenty. */
+import { describe, expect, it } from 'vitest';
+import { seedRandom } from '../../protocol/base/random.ts';
+import { kills, runKills, runWorkerKills } from './kills.ts';
+
+const seed = Number(process.env['PERIGEE_TEST_SEED'] ?? Date.now() % 1_000_000);
+const tasksPerRound = 24;
+const roundMsMax = 60_000;
+
+/** Each kill at `rounds` random moments, on one mesh. */
+export function describeKills(rounds: number): void {
+  describe(`what was acknowledged survives kill -9 (PERIGEE_TEST_SEED=${seed})`, () => {
+    it.each(kills)(
+      'of $name',
+      async (kill) => {
+        const verdict = await runKills(kill, { rounds, random: seedRandom(seed), tasksPerRound });
+        expect(verdict.faults).toEqual([]);
+        if (!kill.mayRunAgain) expect(verdict.grantedAgain).toEqual([]);
+        expect(verdict.tasks).toBe(2 + rounds * tasksPerRound);
+      },
+      60_000 + rounds * roundMsMax,
+    );
+
+    it(
+      'of a worker: its running task alone is blamed, and tried again',
+      async () => {
+        const verdict = await runWorkerKills({ rounds, random: seedRandom(seed) });
+        expect(verdict.faults).toEqual([]);
+      },
+      60_000 + rounds * roundMsMax,
+    );
+  });
+}

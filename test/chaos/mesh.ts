@@ -1,0 +1,110 @@
+/** A real mesh in processes of its own, as `scripts/perigee up` makes it, to be killed in parts or whole. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { listProcesses, signal } from './processes.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+
+export interface Mesh {
+  readonly url: string;
+  readonly token: string;
+  /** In the command line of all its processes. */
+  readonly data: string;
+  readonly database: string;
+  /** Of the coordinator as it was when `up` began; `up` starts it again when it is killed. */
+  readonly coordinator: number;
+  /** Environment for clients. */
+  readonly environment: NodeJS.ProcessEnv;
+  /** What it said on stderr, the end of it. */
+  log(): string;
+  /** SIGKILL to every process of it at once. */
+  killAll(): Promise<void>;
+  /** Starts `up` again on the same data. */
+  restart(): Promise<Mesh>;
+  /** Drains and removes everything; throws when anything is left running. */
+  close(): Promise<void>;
+}
+
+/** Starts a mesh with up to two local nodes. */
+export async function startMesh(settings: Record<string, string> = {}): Promise<Mesh> {
+  return start(mkdtempSync(join(tmpdir(), 'perigee-chaos-')), settings);
+}
+
+async function start(folder: string, settings: Record<string, string>): Promise<Mesh> {
+  const data = join(folder, 'data');
+  const environment: NodeJS.ProcessEnv = {
+    ...process.env,
+    ...settings,
+    PERIGEE_CONFIG: join(folder, 'config.json'),
+  };
+  const up = spawn(
+    join(root, 'scripts/perigee'),
+    ['up', '--json', '--data', data, '--nodes', '2'],
+    { env: environment, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  let log = '';
+  up.stderr.setEncoding('utf8').on('data', (text: string) => {
+    log = (log + text).slice(-20_000);
+  });
+  const line = await firstLine(up);
+  if (line === undefined) throw new Error(`The mesh did not start.\n${log}`);
+  const said = JSON.parse(line) as { url: string; token: string; pids: { coordinator: number } };
+  const ended = (): Promise<unknown> =>
+    up.exitCode === null && up.signalCode === null ? once(up, 'exit') : Promise.resolve();
+  const killAll = async (): Promise<void> => {
+    up.kill('SIGKILL');
+    // Each look may find one that was being born at the look before.
+    for (let look = 0; look < 50; look += 1) {
+      const left = listProcesses(data).filter((found) => found.pid !== process.pid);
+      if (left.length === 0) break;
+      for (const found of left) signal(found.pid, 'SIGKILL');
+      await pause(20);
+    }
+    await ended();
+  };
+  return {
+    url: said.url,
+    token: said.token,
+    data,
+    database: join(data, 'perigee.db'),
+    coordinator: said.pids.coordinator,
+    environment,
+    log: () => log,
+    killAll,
+    restart: () => start(folder, settings),
+    async close() {
+      try {
+        up.kill('SIGTERM');
+        await ended();
+        const left = await nothingLeft(data);
+        if (left.length > 0) throw new Error(`left running: ${left.join('; ')}`);
+      } finally {
+        await killAll();
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+async function nothingLeft(data: string): Promise<string[]> {
+  for (let look = 0; look < 100; look += 1) {
+    if (listProcesses(data).length === 0) return [];
+    await pause(50);
+  }
+  return listProcesses(data).map((found) => `${found.pid} ${found.command}`);
+}
+
+async function firstLine(child: ChildProcess): Promise<string | undefined> {
+  if (child.stdout === null) return undefined;
+  for await (const line of createInterface({ input: child.stdout })) return line;
+  return undefined;
+}
+
+/** Lets a moment pass; the moment of a kill is what these tests are about. */
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, milliseconds));
+}

@@ -1,0 +1,3 @@
+import { describeKills } from '../chaos/kill-suite.ts';
+
+describeKills(20);
