@@ -169,6 +169,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
         case 'saveBatch':
         case 'saveGrant':
         case 'saveAttemptEnd':
+        case 'saveCancelAsked':
         case 'saveOutcome':
           tick.saves.push(effect);
           break;

@@ -22,7 +22,7 @@ async function main(): Promise<void> {
     // Synchronous: what led to an end must be read after it.
     pino.destination({ dest: 2, sync: true }),
   );
-  const coordinator = await startCoordinator({
+  const starting = startCoordinator({
     settings,
     log,
     env: process.env,
@@ -32,28 +32,41 @@ async function main(): Promise<void> {
       process.exit(error instanceof PerigeeError ? error.exitCode : exitCodes.failed);
     },
   });
-  handleSignals(coordinator, log);
-  announce(coordinator, settings);
+  // From the first moment on: nodes of an earlier run may be adopted before the start is through.
+  handleSignals(starting, log);
+  announce(await starting, settings);
 }
 
-function handleSignals(coordinator: Coordinator, log: pino.Logger): void {
+function handleSignals(starting: Promise<Coordinator>, log: pino.Logger): void {
   let stopping = false;
+  let coordinator: Coordinator | undefined;
+  starting.then(
+    (started) => {
+      coordinator = started;
+    },
+    // The start's own caller says what was wrong.
+    () => undefined,
+  );
+  const endNow = (exitCode: number): void => {
+    coordinator?.kill();
+    process.exit(exitCode);
+  };
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) {
-      if (signal !== 'SIGINT') return;
-      coordinator.kill();
-      process.exit(exitCodes.interrupted);
+      if (signal === 'SIGINT') endNow(exitCodes.interrupted);
+      return;
     }
     stopping = true;
     log.info({ signal }, 'stopping');
-    coordinator.stop().then(
-      () => process.exit(exitCodes.ok),
-      (caught: unknown) => {
-        log.error({ err: toError(caught) }, 'could not stop in order');
-        coordinator.kill();
-        process.exit(exitCodes.failed);
-      },
-    );
+    starting
+      .then((started) => started.stop())
+      .then(
+        () => process.exit(exitCodes.ok),
+        (caught: unknown) => {
+          log.error({ err: toError(caught) }, 'could not stop in order');
+          endNow(exitCodes.failed);
+        },
+      );
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);

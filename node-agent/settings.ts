@@ -60,7 +60,7 @@ const milliseconds = (
   doc: entry.doc,
 });
 
-/** The table; `docs/settings.md` is generated from it. */
+/** The table; `perigee agent --help` is made from it. */
 export const agentSettingsTable = {
   join: {
     type: 'text',

@@ -48,6 +48,10 @@ function cancelOpen(turn: Turn, task: OpenTask): 'queued' | 'running' {
     return 'queued';
   }
   const node = turn.state.nodes.get(task.node);
+  if (!task.place.cancelAsked) {
+    const { batch, index } = refOf(task);
+    turn.effects.push({ kind: 'saveCancelAsked', batch, index, atMs: turn.now });
+  }
   task.place.cancelAsked = true;
   if (node !== undefined && node.session !== null) {
     const attempts = [refOf(task)];

@@ -72,6 +72,8 @@ export type SaveEffect =
       message: string;
       atMs: number;
     } & AttemptRef)
+  /** A running task is to end as cancelled: remembered, so that its node is told even after a restart. */
+  | ({ kind: 'saveCancelAsked'; atMs: number } & TaskRef)
   | ({
       kind: 'saveOutcome';
       namespace: NamespaceName;

@@ -109,6 +109,8 @@ export interface RestoredBatch {
     ended: boolean;
     /** It ended as lost: until the next grant its node may still report it (decision 6). */
     adoptable: boolean;
+    /** A user asked for its cancel while it ran. */
+    cancelAsked: boolean;
     charges: number;
     losses: number;
     /** Nodes on which a worker died under the task. */

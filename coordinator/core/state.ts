@@ -127,4 +127,5 @@ function restoreTask(
     state.nodes.set(open.node, node);
   }
   hold(task, node);
+  if (open.cancelAsked && task.place.kind === 'held') task.place.cancelAsked = true;
 }

@@ -16,7 +16,7 @@ import { coerceError } from './http/problems.ts';
 import type { Input } from './input/fields.ts';
 import { putBlob } from './operations/blobs.ts';
 import { getWhoami } from './operations/status.ts';
-import { openSubscription, isSubscriptionName } from './operations/subscriptions.ts';
+import { isSubscriptionName, openSubscription } from './operations/subscriptions.ts';
 import { isOperationName, operations } from './operations/table.ts';
 import type { Context, Services } from './services.ts';
 import type { StreamOwner } from './stream-gate.ts';
@@ -88,7 +88,8 @@ function receive(services: Services, session: Session, raw: unknown): void {
       open(services, session, message);
       return;
     }
-    if (session.owner === null) throw new PerigeeError('token_missing', 'The stream begins with "open".');
+    if (session.owner === null)
+      throw new PerigeeError('token_missing', 'The stream begins with "open".');
     switch (message.kind) {
       case 'call':
         beginCall(services, session, message);
@@ -117,7 +118,8 @@ function open(
   session: Session,
   message: { protocol: number; token: string },
 ): void {
-  if (session.owner !== null) throw new PerigeeError('frame_invalid', 'The stream is open already.');
+  if (session.owner !== null)
+    throw new PerigeeError('frame_invalid', 'The stream is open already.');
   const oldest = protocolVersion - 1;
   if (message.protocol < oldest || message.protocol > protocolVersion + 1) {
     throw new PerigeeError(
@@ -148,7 +150,10 @@ function beginCall(
   const { id, name } = message;
   if (session.calls.has(id)) throw new PerigeeError('frame_invalid', `Call ${id} is open already.`);
   if (session.calls.size >= clientCallsMax) {
-    const error = new PerigeeError('queue_full', `${clientCallsMax} calls are open on this stream.`);
+    const error = new PerigeeError(
+      'queue_full',
+      `${clientCallsMax} calls are open on this stream.`,
+    );
     fail(services, session, id, error);
     return;
   }

@@ -1,5 +1,5 @@
 /** The bytes of an upload that arrive as messages, handed to whoever writes them. */
-import { PerigeeError } from '../../protocol/base/errors.ts';
+import type { PerigeeError } from '../../protocol/base/errors.ts';
 
 /** One upload under way. */
 export interface ClientUpload {

@@ -68,10 +68,11 @@ export function createDiskGuard(deps: DiskGuardDeps, settings: DiskGuardSettings
     stop: () => clearInterval(timer),
     isFull: () => full,
     async assertRoom(bytes) {
-      if (freeBytes - takenBytes - bytes < wantedBytes) {
+      const leftBytes = Math.max(0, freeBytes - takenBytes);
+      if (leftBytes - bytes < wantedBytes) {
         throw new PerigeeError(
           'disk_full',
-          `The coordinator’s disk has ${mebibytes(freeBytes)} MiB free and keeps ${mebibytes(wantedBytes)} MiB for work already accepted; nothing new is taken.`,
+          `The coordinator’s disk has ${mebibytes(leftBytes)} MiB free and keeps ${mebibytes(wantedBytes)} MiB for work already accepted; nothing new is taken.`,
         );
       }
       takenBytes += bytes;

@@ -42,6 +42,8 @@ export interface MemoryRecords {
   batches: Map<BatchNumber, MemoryBatch>;
   grants: Save<'saveGrant'>[];
   ends: Save<'saveAttemptEnd'>[];
+  /** Keys of tasks. */
+  cancelsAsked: Set<number>;
   outcomes: Map<number, StoredOutcome>;
   logs: Map<string, MemoryLog>;
   tokens: Map<string, StoredToken>;
@@ -62,6 +64,7 @@ export function createMemoryRecords(): MemoryRecords {
     batches: new Map(),
     grants: [],
     ends: [],
+    cancelsAsked: new Set(),
     outcomes: new Map(),
     logs: new Map(),
     tokens: new Map(),
@@ -113,7 +116,13 @@ export function applySave(records: MemoryRecords, save: SaveEffect): void {
       records.grants.push(save);
       return;
     case 'saveAttemptEnd':
+      records.ends = records.ends.filter(
+        (end) => taskKey(end) !== taskKey(save) || end.attempt !== save.attempt,
+      );
       records.ends.push(save);
+      return;
+    case 'saveCancelAsked':
+      records.cancelsAsked.add(taskKey(save));
       return;
     case 'saveOutcome': {
       const { kind: _kind, ...outcome } = save;

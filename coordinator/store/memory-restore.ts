@@ -64,6 +64,7 @@ function restoreBatch(records: MemoryRecords, batch: MemoryBatch): RestoredBatch
         grantedAtMs: latest.atMs,
         ended: latestEnd !== undefined,
         adoptable: latestEnd?.end === 'lost',
+        cancelAsked: records.cancelsAsked.has(taskKey({ batch: batch.batch, index })),
         charges: ends.filter(({ charged }) => charged).length,
         losses: ends.filter(({ end }) => end === 'lost').length,
         killedOn: [...new Set(killedOn)],

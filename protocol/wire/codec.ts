@@ -6,7 +6,10 @@ import { PerigeeError } from '../base/errors.ts';
 const packr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'number' });
 
 // Users' values keep whole numbers beyond 2^53 whole, as bigints; messages of ours have none.
-const valuePackr = new Packr({ useRecords: false, moreTypes: false, int64AsType: 'auto' });
+// Assigned afterwards: msgpackr reads 'auto', and its types do not have it.
+const valuePackr = Object.assign(new Packr({ useRecords: false, moreTypes: false }), {
+  int64AsType: 'auto',
+});
 
 /** The msgpack of a plain value; the bytes are the caller's own. */
 export function encode(value: unknown): Uint8Array {

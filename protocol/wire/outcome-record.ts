@@ -181,7 +181,7 @@ function textOf(value: unknown): string {
 // Two 32-bit writes: a BigInt for each of three fields costs more than the rest of the record.
 function writeUint64(bytes: Buffer, value: number, offset: number): void {
   bytes.writeUInt32BE(Math.floor(value / 4294967296), offset);
-  bytes.writeUInt32BE(value % 4294967296 >>> 0, offset + 4);
+  bytes.writeUInt32BE((value % 4294967296) >>> 0, offset + 4);
 }
 
 function malformed(): PerigeeError {

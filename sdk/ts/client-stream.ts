@@ -12,7 +12,7 @@ import {
   invalidField,
 } from '../../protocol/net/check-field.ts';
 import { createFrameStream } from '../../protocol/net/frame-stream.ts';
-import { type ClientCallName, type ClientMessage } from '../../protocol/wire/client.ts';
+import type { ClientCallName, ClientMessage } from '../../protocol/wire/client.ts';
 import { protocolVersion } from '../../protocol/wire/messages.ts';
 
 /** What becomes of a call. Exactly one of `onEnd` and `onFail` is called, once. */
@@ -38,7 +38,8 @@ export interface ClientStream {
   readonly isOpen: boolean;
   /** Calls under way. */
   readonly callCount: number;
-  start(name: ClientCallName, input: Readonly<Record<string, unknown>>, sink: CallSink): OpenCall;
+  /** Fields of the input that are undefined are left out. */
+  start(name: ClientCallName, input: object, sink: CallSink): OpenCall;
   /** Resolves when what was sent has left. */
   drained(): Promise<void>;
   /** Holds every call of the stream back, or lets them go on. */
@@ -157,6 +158,7 @@ function lost(cause: Error | undefined): PerigeeError {
   });
 }
 
-function withoutUndefined(input: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
+function withoutUndefined(input: object): Record<string, unknown> {
+  const entries: [string, unknown][] = Object.entries(input);
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }

@@ -29,12 +29,12 @@ export interface MeshLink {
   ): Promise<ClientOperations[Name]['output']>;
   /**
    * The items of one subscription over one stream; ends with the stream.
-   * @throws PerigeeError unreachable when the stream is lost.
+   * @throws PerigeeError unreachable when the stream is lost, or silent for too long.
    */
   subscribe<Name extends ClientSubscriptionName>(
     name: Name,
     input: ClientSubscriptions[Name]['input'],
-    signal: AbortSignal,
+    options: SubscribeOptions,
   ): AsyncGenerator<ClientSubscriptions[Name]['item'], void, undefined>;
   /** Stores bytes under their hash; nothing is sent twice that is there already. */
   upload(blob: { hash: string; bytes: Uint8Array }, options?: WaitOptions): Promise<void>;
@@ -43,15 +43,26 @@ export interface MeshLink {
   close(): Promise<void>;
 }
 
+/** How a subscription ends early. */
+export interface SubscribeOptions {
+  signal: AbortSignal;
+  /** Silence after which the stream counts as lost; without it, it may be silent for ever. */
+  silenceMsMax?: number;
+}
+
 export interface MeshLinkSettings {
   /** How long the coordinator may stay away before a call gives up. */
   awayMsMax: number;
+  /** The same before it was there for the first time: a wrong address should be said soon. */
+  firstAwayMsMax: number;
 }
 
 /** What a link needs of the transport. */
 export interface MeshLinkDependencies {
   /** Opens a fresh stream to the coordinator. */
   open(signal: AbortSignal): Promise<ClientStream>;
+  /** Drops the connection, so that the next `open` dials anew. */
+  hangUp(): Promise<void>;
 }
 
 const pauseFirstMs = 50;
@@ -59,6 +70,8 @@ const pauseMaxMs = 2_000;
 /** Items read ahead of the consumer of a subscription before the sender is held back. */
 const itemsAheadMax = 64;
 const openMsMax = 15_000;
+/** An answer that takes longer never comes: the line broke without a word. */
+const answerMsMax = 60_000;
 
 /** A link over streams that `open` gives. */
 export function createMeshLink(
@@ -68,13 +81,15 @@ export function createMeshLink(
   const ending = new AbortController();
   const streams = new Set<ClientStream>();
   let shared: Promise<ClientStream> | undefined;
+  let wasThere = false;
 
   const openStream = async (signal: AbortSignal): Promise<ClientStream> => {
     using deadline = createDeadline(
       { signal: AbortSignal.any([signal, ending.signal]), timeoutMs: openMsMax },
       'Connecting to the coordinator',
     );
-    const stream = await dependencies.open(deadline.signal);
+    const stream = await openOrHangUp(dependencies, deadline.signal);
+    wasThere = true;
     for (const one of streams) if (!one.isOpen) streams.delete(one);
     streams.add(stream);
     return stream;
@@ -88,7 +103,10 @@ export function createMeshLink(
     return untilAborted(shared ?? openStream(ending.signal), signal);
   };
   const persist = <Value>(attempt: () => Promise<Value>, signal: AbortSignal): Promise<Value> =>
-    persistUntil(attempt, { signal, awayMsMax: settings.awayMsMax });
+    persistUntil(attempt, {
+      signal,
+      awayMsMax: () => (wasThere ? settings.awayMsMax : settings.firstAwayMsMax),
+    });
 
   return {
     async call(name, input, options = {}) {
@@ -102,10 +120,10 @@ export function createMeshLink(
       // The gateway's answers are of our own protocol and version; client.ts names their types.
       return output as ClientOperations[typeof name]['output'];
     },
-    async *subscribe(name, input, signal) {
-      const stream = await openStream(signal);
+    async *subscribe(name, input, options) {
+      const stream = await openStream(options.signal);
       try {
-        yield* readItems(stream, { name, input }, signal) as AsyncGenerator<
+        yield* readItems(stream, { name, input }, options) as AsyncGenerator<
           ClientSubscriptions[typeof name]['item'],
           void,
           undefined
@@ -140,13 +158,14 @@ export function createMeshLink(
 }
 
 /** Codes after which the same call may succeed by itself. A full disk needs a person. */
-function isPassing(error: PerigeeError): boolean {
+export function isPassing(error: unknown): error is PerigeeError {
+  if (!(error instanceof PerigeeError)) return false;
   return ['unreachable', 'draining', 'queue_full'].includes(error.code);
 }
 
 async function persistUntil<Value>(
   attempt: () => Promise<Value>,
-  options: { signal: AbortSignal; awayMsMax: number },
+  options: { signal: AbortSignal; awayMsMax: () => number },
 ): Promise<Value> {
   let awaySinceMs: number | undefined;
   for (let failures = 0; ; failures += 1) {
@@ -155,12 +174,12 @@ async function persistUntil<Value>(
       return await attempt();
     } catch (caught) {
       options.signal.throwIfAborted();
-      if (!(caught instanceof PerigeeError) || !isPassing(caught)) throw caught;
+      if (!isPassing(caught)) throw caught;
       // A full queue empties as tasks are done, however long they take.
       if (caught.code === 'queue_full') awaySinceMs = undefined;
       else {
         awaySinceMs ??= performance.now();
-        if (performance.now() - awaySinceMs > options.awayMsMax) throw caught;
+        if (performance.now() - awaySinceMs > options.awayMsMax()) throw caught;
       }
     }
     await pause(Math.min(pauseMaxMs, pauseFirstMs * 2 ** Math.min(failures, 10)), options.signal);
@@ -169,7 +188,7 @@ async function persistUntil<Value>(
 
 interface CallStart {
   name: Parameters<ClientStream['start']>[0];
-  input: Readonly<Record<string, unknown>>;
+  input: object;
 }
 
 async function runOperation(
@@ -183,13 +202,37 @@ async function runOperation(
     onEnd: resolve,
     onFail: reject,
   });
-  return untilAborted(promise, signal, () => open.cancel());
+  const timer = setTimeout(() => stream.abort(silent(call.name)), answerMsMax);
+  try {
+    return await untilAborted(promise, signal, () => open.cancel());
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function silent(name: string): PerigeeError {
+  return new PerigeeError('unreachable', `${name}: the coordinator fell silent.`);
+}
+
+async function openOrHangUp(
+  dependencies: MeshLinkDependencies,
+  signal: AbortSignal,
+): Promise<ClientStream> {
+  try {
+    return await untilAborted(dependencies.open(signal), signal);
+  } catch (caught) {
+    // A connection on which no stream opens is dead, though nobody has said so yet.
+    await dependencies.hangUp();
+    const isLate = caught instanceof PerigeeError && caught.code === 'timed_out';
+    if (!isLate) throw caught;
+    throw new PerigeeError('unreachable', caught.message, { cause: caught });
+  }
 }
 
 async function* readItems(
   stream: ClientStream,
   call: CallStart,
-  signal: AbortSignal,
+  options: SubscribeOptions,
 ): AsyncGenerator<unknown, void, undefined> {
   const queue: unknown[] = [];
   let isPaused = false;
@@ -225,9 +268,18 @@ async function* readItems(
         if (end.error !== undefined) throw end.error;
         return;
       }
-      const { promise, resolve } = Promise.withResolvers<void>();
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
       wake = resolve;
-      await untilAborted(promise, signal);
+      const { silenceMsMax } = options;
+      const timer =
+        silenceMsMax === undefined
+          ? undefined
+          : setTimeout(() => reject(silent(call.name)), silenceMsMax);
+      try {
+        await untilAborted(promise, options.signal);
+      } finally {
+        clearTimeout(timer);
+      }
     }
   } finally {
     open.cancel();

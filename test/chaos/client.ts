@@ -50,7 +50,7 @@ export function createChaosClient(where: () => { url: string; token: string }): 
       method,
       headers: { authorization: `Bearer ${token}`, ...init.headers },
       signal: AbortSignal.timeout(10_000),
-      ...(init.body === undefined ? {} : { body: init.body as BodyInit }),
+      ...(init.body === undefined ? {} : { body: init.body }),
     });
     const text = await response.text();
     if (response.ok) return { answer: JSON.parse(text) };

@@ -55,15 +55,15 @@ const subjects: readonly [string, () => Promise<Subject>][] = [
 describe.each(subjects)('%s', (_, open) => {
   let subject: Subject;
   let events: RunnerEvent[];
-  let wake: () => void;
+  let waiters: (() => void)[];
 
   beforeEach(async () => {
     subject = await open();
     events = [];
-    wake = () => {};
+    waiters = [];
     subject.runner.onEvent((event) => {
       events.push(event);
-      wake();
+      for (const wake of waiters.splice(0)) wake();
     });
   });
 
@@ -83,7 +83,7 @@ describe.each(subjects)('%s', (_, open) => {
       );
       if (found !== undefined) return found;
       const next = Promise.withResolvers<void>();
-      wake = next.resolve;
+      waiters.push(next.resolve);
       await next.promise;
     }
   }

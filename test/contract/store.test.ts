@@ -198,6 +198,7 @@ for (const [name, createBench] of Object.entries(benches)) {
         saveEnd(1, 1, { attempt: 2, node: nodeTwo, end: 'lost', charged: false }),
         saveGrant(1, { lo: 1, count: 1, attempt: 3, node: nodeTwo }),
         saveEnd(1, 2, { end: 'returned', charged: false, message: '' }),
+        { kind: 'saveCancelAsked', batch: 1 as BatchNumber, index: 1, atMs: 4_000 },
         saveGrant(3),
         ...[0, 1, 2, 3].map((index) => saveOutcome(3, index, { outcomeNumber: index + 3 })),
       );
@@ -231,6 +232,7 @@ for (const [name, createBench] of Object.entries(benches)) {
               grantedAtMs: 3_000,
               ended: false,
               adoptable: false,
+              cancelAsked: true,
               charges: 1,
               losses: 1,
               killedOn: [nodeOne],
@@ -242,6 +244,7 @@ for (const [name, createBench] of Object.entries(benches)) {
               grantedAtMs: 3_000,
               ended: true,
               adoptable: false,
+              cancelAsked: false,
               charges: 0,
               losses: 0,
               killedOn: [],

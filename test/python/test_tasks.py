@@ -220,7 +220,9 @@ class Mapping(WithMesh):
         with self.assertRaises(perigee.MapError) as caught:
             function.map(range(300))
         self.assertEqual((caught.exception.code, caught.exception.fix), ('internal', 'report it'))
-        self.assertEqual([task.result for task in caught.exception.tasks], [x * x for x in range(100, 300)])
+        # Two are on their way at a time: either may meet the fault, the other one's tasks are kept.
+        self.assertIn([task.result for task in caught.exception.tasks],
+                      ([x * x for x in range(100, 300)], [x * x for x in range(100)]))
         self.assertIsInstance(caught.exception.cause, perigee.ServerError)
 
     def test_when_the_first_batch_is_refused_the_map_says_so_too(self):

@@ -19,6 +19,7 @@ export interface DiskAttempt {
 export interface DiskTask {
   attempts: DiskAttempt[];
   outcome: { status: OutcomeStatus; attempt: number } | null;
+  cancelAsked: boolean;
 }
 
 export interface DiskBatch {
@@ -73,7 +74,7 @@ export function createDisk(witness: DiskWitness): Disk {
     promise(ref.index < batch.count, () => `${formatTaskId(ref)} is beyond its batch`);
     let task = batch.tasks.get(ref.index);
     if (task === undefined) {
-      task = { attempts: [], outcome: null };
+      task = { attempts: [], outcome: null, cancelAsked: false };
       batch.tasks.set(ref.index, task);
     }
     return task;
@@ -121,6 +122,9 @@ export function createDisk(witness: DiskWitness): Disk {
         attempt.charged = save.charged;
         break;
       }
+      case 'saveCancelAsked':
+        taskOf(save).cancelAsked = true;
+        break;
       case 'saveOutcome': {
         witness.onOutcome(save);
         const task = taskOf(save);
@@ -235,6 +239,7 @@ function restoreTask(index: number, task: DiskTask): RestoredBatch['open'][numbe
     grantedAtMs: last.grantedAtMs,
     ended: last.end !== null,
     adoptable: last.end === 'lost',
+    cancelAsked: task.cancelAsked,
     charges: task.attempts.filter((attempt) => attempt.charged).length,
     losses: task.attempts.filter((attempt) => attempt.end === 'lost').length,
     killedOn: [

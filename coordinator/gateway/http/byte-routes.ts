@@ -11,8 +11,8 @@ import type { PayloadBytes } from '../operations/tasks.ts';
 import { getArguments, getResult } from '../operations/tasks.ts';
 import type { Context, Services } from '../services.ts';
 import { contextOf, inputOf, ownerOf } from './call.ts';
-import { declaredBytes, discardBody, readBody, streamBody } from './read-body.ts';
 import { findRangeStart } from './range.ts';
+import { declaredBytes, discardBody, readBody, streamBody } from './read-body.ts';
 import type { StreamAnswer } from './send-stream.ts';
 import { sendStream } from './send-stream.ts';
 
@@ -55,7 +55,11 @@ export function addBlobRoutes(server: FastifyInstance, services: Services): void
   server.head('/v1/blobs/:hash', async (request, reply) => {
     const { sizeBytes } = await findBlob(contextOf(services, request), inputOf(request));
     if (sizeBytes === null) return reply.status(404).send();
-    reply.headers({ 'content-length': sizeBytes, 'content-type': octets, 'accept-ranges': 'bytes' });
+    reply.headers({
+      'content-length': sizeBytes,
+      'content-type': octets,
+      'accept-ranges': 'bytes',
+    });
     return reply.send();
   });
   server.get('/v1/blobs/:hash', async (request, reply) => {

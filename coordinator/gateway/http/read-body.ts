@@ -10,59 +10,72 @@ import { PerigeeError } from '../../../protocol/base/errors.ts';
 export const discardBytesMax = 64 * 1024 * 1024;
 
 /**
- * The whole body.
+ * The whole body. By events: it stays possible to answer a body that comes too slowly, which a
+ * broken-off iteration, destroying the socket, would not allow.
  * @throws PerigeeError too_large, timed_out, invalid_request when the client went away in between
  */
-export async function readBody(
+export function readBody(
   message: IncomingMessage,
   options: { bytesMax: number; timeoutMs: number },
 ): Promise<Buffer> {
   const { bytesMax, timeoutMs } = options;
   const declared = declaredBytes(message);
-  if (declared !== null && declared > bytesMax + discardBytesMax) throw tooLarge(bytesMax);
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const timer = setTimeout(
-    () => message.destroy(new PerigeeError('timed_out', 'The body did not arrive in time.')),
-    timeoutMs,
-  );
-  try {
-    for await (const chunk of message) {
-      const part = chunk as Buffer;
-      bytes += part.length;
-      if (bytes <= bytesMax) chunks.push(part);
-      else chunks.length = 0;
-      if (bytes > bytesMax + discardBytesMax) break;
-    }
-  } catch (cause) {
-    if (cause instanceof PerigeeError) throw cause;
-    throw new PerigeeError('invalid_request', 'The body ended before its time.', { cause });
-  } finally {
-    clearTimeout(timer);
+  if (declared !== null && declared > bytesMax + discardBytesMax) {
+    return Promise.reject(tooLarge(bytesMax));
   }
-  if (bytes > bytesMax) throw tooLarge(bytesMax);
-  const only = chunks[0];
-  return chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes);
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+  const timer = setTimeout(() => settle(slow('The body did not arrive in time.')), timeoutMs);
+  const onData = (chunk: Buffer): void => {
+    bytes += chunk.length;
+    if (bytes <= bytesMax) chunks.push(chunk);
+    else chunks = [];
+    if (bytes > bytesMax + discardBytesMax) settle(tooLarge(bytesMax));
+  };
+  const onEnd = (): void => settle(bytes > bytesMax ? tooLarge(bytesMax) : null);
+  const onClose = (): void => settle(brokenOff());
+  const settle = (error: PerigeeError | null): void => {
+    clearTimeout(timer);
+    message.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
+    const only = chunks[0];
+    if (error !== null) reject(error);
+    else resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, bytes));
+  };
+  message.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
+  return promise;
 }
 
-/** The body as it comes; broken off when no byte has come for `idleMs`. */
+/**
+ * The body as it comes.
+ * @throws PerigeeError timed_out when no byte has come for `idleMs`, invalid_request when the client went away
+ */
 export async function* streamBody(
   message: IncomingMessage,
   options: { idleMs: number },
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const giveUp = (): void => {
-    message.destroy(new PerigeeError('timed_out', 'The upload stood still for too long.'));
-  };
-  let timer = setTimeout(giveUp, options.idleMs);
+  // Left undestroyed by a reader that breaks off, so that the refusal can be answered.
+  const chunks = message.iterator({ destroyOnReturn: false });
+  for (;;) {
+    const next = await nextWithin(chunks, options.idleMs);
+    if (next.done === true) return;
+    yield next.value as Buffer;
+  }
+}
+
+async function nextWithin(
+  chunks: AsyncIterator<unknown>,
+  idleMs: number,
+): Promise<IteratorResult<unknown>> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(slow('The upload stood still for too long.')), idleMs);
+  const next = chunks.next().catch((cause: unknown) => {
+    throw brokenOff(cause);
+  });
+  // When the clock wins, nobody waits for the other any more.
+  next.catch(() => undefined);
   try {
-    for await (const chunk of message) {
-      clearTimeout(timer);
-      yield chunk as Buffer;
-      timer = setTimeout(giveUp, options.idleMs);
-    }
-  } catch (cause) {
-    if (cause instanceof PerigeeError) throw cause;
-    throw new PerigeeError('invalid_request', 'The upload ended before its time.', { cause });
+    return await Promise.race([next, late]);
   } finally {
     clearTimeout(timer);
   }
@@ -89,4 +102,12 @@ function tooLarge(bytesMax: number): PerigeeError {
   return new PerigeeError('too_large', `The body is over the limit of ${bytesMax} bytes.`, {
     details: { bytesMax },
   });
+}
+
+function slow(message: string): PerigeeError {
+  return new PerigeeError('timed_out', message, { fix: 'Check the line, and send it again.' });
+}
+
+function brokenOff(cause?: unknown): PerigeeError {
+  return new PerigeeError('invalid_request', 'The body ended before its time.', { cause });
 }

@@ -78,10 +78,11 @@ function createFastify(services: Services): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     const problem = coerceError(error, deps.log);
     const declared = declaredBytes(request.raw);
-    // Beyond the bound the rest of the body is not worth waiting for.
-    if (!request.raw.complete && declared !== null && declared > discardBytesMax) {
-      reply.header('connection', 'close');
-    }
+    const isTooLong = declared !== null && declared > discardBytesMax;
+    // A body that was read to its end leaves the connection as good as before, though fastify closes
+    // it for every body that is refused; the rest of an endless one is not worth waiting for.
+    if (request.raw.complete) reply.removeHeader('connection');
+    else if (isTooLong || problem.code === 'timed_out') reply.header('connection', 'close');
     // As bytes: fastify would add a charset to a text, which the type does not have.
     return reply
       .status(problem.httpStatus)
@@ -114,7 +115,11 @@ function guarded(
 
 function listenFor(services: Services, handler: FastifyServerFactoryHandler): Server {
   const { tls, headersTimeoutMs, keepAliveTimeoutMs, connectionsMax } = services.settings;
-  const options = { maxHeaderSize: headBytesMax };
+  const options = {
+    maxHeaderSize: headBytesMax,
+    // How often Node looks for heads that are late; its default of 30 s would double the bound.
+    connectionsCheckingInterval: Math.max(100, Math.floor(headersTimeoutMs / 4)),
+  };
   const server =
     tls === null
       ? createHttpServer(options)

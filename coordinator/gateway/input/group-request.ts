@@ -130,7 +130,10 @@ export function readGroupRequest(input: Input): CheckedGroupRequest {
       fallback: 'worker',
     }),
     // Nodes run below "minimal" only when their owner said so, and then for everyone.
-    isolationMin: readChoiceOr(input, 'isolationMin', { choices: isolationLevels, fallback: 'none' }),
+    isolationMin: readChoiceOr(input, 'isolationMin', {
+      choices: isolationLevels,
+      fallback: 'none',
+    }),
     network: readBooleanOr(input, 'network', false),
     environment: readEnvironment(input),
     resultFormat: readChoiceOr(input, 'resultFormat', {
@@ -276,7 +279,11 @@ function readEnvironment(input: Input): Record<string, string> {
   if (given === undefined || given === null) return {};
   const entries = Object.entries(readObject(given, '"environment"'));
   if (entries.length > environmentEntriesMax) {
-    throw refused('environment', `must have at most ${environmentEntriesMax} entries`, entries.length);
+    throw refused(
+      'environment',
+      `must have at most ${environmentEntriesMax} entries`,
+      entries.length,
+    );
   }
   let bytes = 0;
   const environment: Record<string, string> = {};

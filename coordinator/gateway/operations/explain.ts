@@ -34,7 +34,8 @@ export async function explainTask(context: Context, input: Input): Promise<Expla
 }
 
 function describeOutcome(id: string, { outcome, attempt, node }: StoredOutcome): string {
-  const where = node === null ? 'without having run' : `in attempt ${attempt} on ${shortNode(node)}`;
+  const where =
+    node === null ? 'without having run' : `in attempt ${attempt} on ${shortNode(node)}`;
   const seconds = (outcome.runtimeMs / 1000).toFixed(3);
   if (outcome.failure === null) return `Task ${id} succeeded ${where} after ${seconds} s.`;
   return `Task ${id} ended as ${outcome.status} ${where} after ${seconds} s: ${outcome.failure.name}.`;
@@ -46,7 +47,8 @@ function describeRunning(
   node: NodeId | null,
 ): { sentence: string; reasons: string[] } {
   const id = formatTaskId(task);
-  if (node === null) return { sentence: `Task ${id} has just ended; it is being stored.`, reasons: [] };
+  if (node === null)
+    return { sentence: `Task ${id} has just ended; it is being stored.`, reasons: [] };
   const open = state.tasks.get(taskKey(task));
   const name = nodeName(state, node);
   const attempt = open?.attempt ?? 1;
@@ -60,7 +62,10 @@ function describeRunning(
     );
   }
   if (open === undefined || open.startedAtMs === null) {
-    return { sentence: `Task ${id} is at ${name} (attempt ${attempt}) and starts there next.`, reasons };
+    return {
+      sentence: `Task ${id} is at ${name} (attempt ${attempt}) and starts there next.`,
+      reasons,
+    };
   }
   const seconds = Math.max(0, (state.nowMs - open.startedAtMs) / 1000).toFixed(1);
   return {
@@ -91,7 +96,9 @@ function describeQueued(
   const nodes = [...state.nodes.values()].filter((node) =>
     servesNamespace(node, group.spec.namespace),
   );
-  const reasons = nodes.map((node) => `${nodeName(state, node.id)}: ${standing(state, node, group)}`);
+  const reasons = nodes.map(
+    (node) => `${nodeName(state, node.id)}: ${standing(state, node, group)}`,
+  );
   const booting = context.deps.fleet.booting();
   const hold = context.deps.fleet.hold();
   if (hold !== null) reasons.push(`No machine is being made: ${hold}`);

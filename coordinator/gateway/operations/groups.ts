@@ -146,11 +146,7 @@ async function view(context: Context, stored: StoredGroup): Promise<GroupView> {
   return viewWith(context, stored, await knownImages(context, stored.spec.namespace));
 }
 
-function viewWith(
-  context: Context,
-  stored: StoredGroup,
-  images: readonly KnownImage[],
-): GroupView {
+function viewWith(context: Context, stored: StoredGroup, images: readonly KnownImage[]): GroupView {
   const { spec } = stored;
   return viewGroup({
     stored,

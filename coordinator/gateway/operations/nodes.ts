@@ -34,9 +34,10 @@ export async function undrainNode(context: Context, input: Input): Promise<NodeV
 function getNode(context: Context, input: Input): CoreNode {
   requireOperator(context.caller);
   const id = readText(input, 'id', 200);
-  const fits = [...context.deps.driver.state().nodes.values()].filter((node) =>
-    // Peer ids all begin alike: their ends are what people can tell apart.
-    node.id === id || node.id.startsWith(id) || node.id.endsWith(id) || node.profile?.name === id,
+  const fits = [...context.deps.driver.state().nodes.values()].filter(
+    (node) =>
+      // Peer ids all begin alike: their ends are what people can tell apart.
+      node.id === id || node.id.startsWith(id) || node.id.endsWith(id) || node.profile?.name === id,
   );
   const [first, second] = fits;
   const exact = fits.find((node) => node.id === id);

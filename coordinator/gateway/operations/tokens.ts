@@ -74,7 +74,8 @@ export async function createJoinToken(
   requireOperator(context.caller);
   refuseUnknownFields(input, ['namespaces', 'label', 'ttlSeconds', 'uses'], 'A join token');
   const names = readTextsOrNull(input, 'namespaces', joinNamespacesMax);
-  if (names?.length === 0) throw refused('namespaces', 'must name one, or be left out for all', names);
+  if (names?.length === 0)
+    throw refused('namespaces', 'must name one, or be left out for all', names);
   const namespaces = names?.map(checkNamespaceName) ?? null;
   for (const namespace of namespaces ?? []) await getNamespace(context, namespace);
   const made = makeToken('join');

@@ -25,7 +25,9 @@ export function listNodeViews(
   const { namespace, nowMs } = options;
   const isShown = (node: CoreNode | DepartedNode): boolean =>
     namespace === null || servesNamespace(node, namespace);
-  const live = [...state.nodes.values()].filter(isShown).map((node) => liveView(node, state, nowMs));
+  const live = [...state.nodes.values()]
+    .filter(isShown)
+    .map((node) => liveView(node, state, nowMs));
   const departed = [...state.departed.values()]
     .filter((node) => isShown(node) && !state.nodes.has(node.id))
     .map((node) => departedView(node, nowMs));

@@ -88,6 +88,12 @@ create table attempt_end (
   primary key (task_key, attempt)
 ) without rowid, strict;
 
+-- Running tasks that a user cancelled; kept until their batch goes.
+create table cancel_asked (
+  task_key integer primary key,
+  at_ms integer not null
+) strict;
+
 -- task_key = batch * 65536 + index. Append-only: a second row for a task is refused by the key.
 create table outcome (
   task_key integer primary key,

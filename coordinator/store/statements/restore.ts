@@ -103,6 +103,11 @@ function readOpenBatches(database: Database.Database): RestoredBatch[] {
     select task_key as taskKey, attempt, peer.name as node, ending, charged
     from attempt_end join peer on peer.id = attempt_end.peer_id
     where task_key between ? and ? order by task_key, attempt`);
+  const cancels = database
+    .prepare<[number, number], number>(
+      'select task_key from cancel_asked where task_key between ? and ?',
+    )
+    .pluck();
   return database
     .prepare<[], OpenBatchRow>(`
       select batch.id as batch, grp.guid as "group", task_count as count, at_ms as submittedAtMs,
@@ -118,13 +123,19 @@ function readOpenBatches(database: Database.Database): RestoredBatch[] {
         // Nothing done and nothing granted is the usual case of a long queue.
         done: row.doneCount === 0 ? [] : done.all(first, last).map((key) => key - first),
         ends: ends.all(first, last),
+        cancels: cancels.all(first, last),
       };
       return { ...row, ...assemble(rows, first) };
     });
 }
 
 function assemble(
-  rows: { grants: readonly GrantRow[]; done: readonly number[]; ends: readonly EndRow[] },
+  rows: {
+    grants: readonly GrantRow[];
+    done: readonly number[];
+    ends: readonly EndRow[];
+    cancels: readonly number[];
+  },
   firstKey: number,
 ): Pick<RestoredBatch, 'next' | 'doneAhead' | 'open'> {
   let next = 0;
@@ -140,11 +151,18 @@ function assemble(
   const endsByIndex = Map.groupBy(rows.ends, (end) => end.taskKey - firstKey);
   const open = [...latest.entries()]
     .sort(([left], [right]) => left - right)
-    .map(([index, grant]) => openTask(index, grant, endsByIndex.get(index) ?? []));
+    .map(([index, grant]) => ({
+      ...openTask(index, grant, endsByIndex.get(index) ?? []),
+      cancelAsked: rows.cancels.includes(firstKey + index),
+    }));
   return { next, doneAhead: rows.done.filter((index) => index >= next), open };
 }
 
-function openTask(index: number, grant: GrantRow, ends: readonly EndRow[]): OpenTask {
+function openTask(
+  index: number,
+  grant: GrantRow,
+  ends: readonly EndRow[],
+): Omit<OpenTask, 'cancelAsked'> {
   const latest = ends.find((end) => end.attempt === grant.attempt);
   const killers = ends.filter((end) => end.ending === 'crash').map((end) => end.node);
   return {

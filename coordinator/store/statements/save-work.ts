@@ -46,6 +46,9 @@ export function createWorkWriter(
     values (?, ?, ?, ?, ?, ?, ?)
     on conflict (task_key, attempt) do update set ending = excluded.ending,
       charged = excluded.charged, message = excluded.message, at_ms = excluded.at_ms`);
+  const addCancel = database.prepare<[number, number]>(
+    'insert into cancel_asked (task_key, at_ms) values (?, ?) on conflict do nothing',
+  );
   const saveBatch = (save: Extract<SaveWork, { kind: 'saveBatch' }>): void => {
     const group = names.findGroup(save.group);
     assert(group !== undefined, `batch ${save.batch} of ${save.group}, which was never saved`);
@@ -95,6 +98,9 @@ export function createWorkWriter(
         addEnd.run(taskKey(save), save.attempt, peer, save.end, charged, save.message, save.atMs);
         return;
       }
+      case 'saveCancelAsked':
+        addCancel.run(taskKey(save), save.atMs);
+        return;
     }
   };
 }

@@ -47,6 +47,7 @@ describe('cancelling', () => {
     mesh.join('a');
     mesh.submit(1);
     expect(cancel(mesh, 1, 0)).toEqual([
+      { kind: 'saveCancelAsked', batch: 1, index: 0, atMs: mesh.state.nowMs },
       { kind: 'sendCancel', node: 'a', session: 1, attempts: [attempt(1, 0)] },
       taken('running'),
     ]);
@@ -101,6 +102,11 @@ describe('cancelling', () => {
     mesh.join('a');
     mesh.submit(1);
     mesh.take({ kind: 'nodeDisconnected', node: nodeId('a'), session: mesh.session('a') });
+    expect(cancel(mesh, 1, 0)).toEqual([
+      { kind: 'saveCancelAsked', batch: 1, index: 0, atMs: mesh.state.nowMs },
+      taken('running'),
+    ]);
+    // Asked once more, it is remembered already.
     expect(cancel(mesh, 1, 0)).toEqual([taken('running')]);
     mesh.join('a', { hello: { held: [attempt(1, 0)] } });
     const place = mesh.state.tasks.get(65_536)?.place;

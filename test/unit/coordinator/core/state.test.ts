@@ -27,6 +27,7 @@ const running: RestoredBatch['open'][number] = {
   grantedAtMs: 500,
   ended: false,
   adoptable: false,
+  cancelAsked: false,
   charges: 0,
   losses: 0,
   killedOn: [],
@@ -105,6 +106,19 @@ describe('a restarted coordinator', () => {
     mesh.join('a', { slots: 1, hello: { held: [attempt(4, 0)] } });
     const effects = mesh.report('a', [{ ...attempt(4, 0), ...outcome() }]);
     expect(outcomes(effects)).toEqual(['4-0 success #9']);
+  });
+
+  it('tells the node again of a cancel that was asked before it restarted', () => {
+    const open = [{ ...running, cancelAsked: true }];
+    const mesh = createMesh({ past: past({ open, doneCount: 2 }) });
+    const effects = mesh.take({
+      kind: 'nodeJoined',
+      node: nodeId('a'),
+      session: 100 as never,
+      hello: hello({ held: [attempt(4, 0)] }),
+      namespaces: null,
+    });
+    expect(only(effects, 'sendCancel')).toMatchObject([{ attempts: [attempt(4, 0)] }]);
   });
 
   it('refuses what was failed and retried before it restarted', () => {

@@ -175,7 +175,17 @@ export async function startGatewayMesh(
     version: '0.0.0-test',
   };
   const gateway = createGateway(deps, { ...gatewayDefaults, ...changes });
-  const { url } = await gateway.start();
+  const stopParts = async (): Promise<void> => {
+    await gateway.stop();
+    await driver.stop();
+    await host.stop();
+    await store.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const { url } = await gateway.start().catch(async (error: unknown) => {
+    await stopParts();
+    throw error;
+  });
   const token: GatewayMesh['token'] = async (namespace, role, options = {}) => {
     await store.createNamespace(namespace as NamespaceName, clock.nowMs());
     const made = makeToken('access');
@@ -196,13 +206,6 @@ export async function startGatewayMesh(
   const operator = await token('default', 'operator');
   let sessions = 1_000;
   let stopping: Promise<void> | undefined;
-  const stop = async (): Promise<void> => {
-    await gateway.stop();
-    await driver.stop();
-    await host.stop();
-    await store.close();
-    await rm(folder, { recursive: true, force: true });
-  };
   const mesh: GatewayMesh = {
     url,
     gateway,
@@ -235,7 +238,7 @@ export async function startGatewayMesh(
       return fetch(url + path, { method, headers, body, ...signal });
     },
     stop() {
-      stopping ??= stop();
+      stopping ??= stopParts();
       return stopping;
     },
     [Symbol.asyncDispose]: () => mesh.stop(),
@@ -304,8 +307,7 @@ function joinNode(
       check();
       return promise;
     },
-    start: (attempts) =>
-      driver.dispatch({ kind: 'attemptsStarted', node: id, session, attempts }),
+    start: (attempts) => driver.dispatch({ kind: 'attemptsStarted', node: id, session, attempts }),
     log(attempt, offset, text) {
       driver.appendLogs([{ ...attempt, offset, bytes: Buffer.from(text) }]);
     },
@@ -370,9 +372,7 @@ export async function createTestGroup(
 
 /** A block of pickles. */
 export function testBlock(count: number, text = 'argument'): Uint8Array {
-  return encodeBlock(
-    Array.from({ length: count }, (_, index) => Buffer.from(`P${text} ${index}`)),
-  );
+  return encodeBlock(Array.from({ length: count }, (_, index) => Buffer.from(`P${text} ${index}`)));
 }
 
 /** Puts a batch over HTTP. */

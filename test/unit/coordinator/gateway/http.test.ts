@@ -389,7 +389,11 @@ describe('batches', () => {
     ['no bytes', { count: 1, block: new Uint8Array(0) }, 'invalid_request'],
     ['an unknown tag', { count: 1, block: encodeBlock([Buffer.from('Xyz')]) }, 'invalid_request'],
     ['an empty payload', { count: 1, block: encodeBlock([new Uint8Array(0)]) }, 'invalid_request'],
-    ['a broken reference', { count: 1, block: encodeBlock([Buffer.from('BP')]) }, 'invalid_request'],
+    [
+      'a broken reference',
+      { count: 1, block: encodeBlock([Buffer.from('BP')]) },
+      'invalid_request',
+    ],
     [
       'a payload that should be a blob',
       { count: 1, block: encodeBlock([Buffer.alloc(65_538, 'P')]) },

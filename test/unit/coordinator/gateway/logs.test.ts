@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { logHeadBytes, logTailBytes } from '../../../../protocol/wire/limits.ts';
 import type { AttemptRef } from '../../../../protocol/wire/ids.ts';
+import { logHeadBytes, logTailBytes } from '../../../../protocol/wire/limits.ts';
 import type { GatewayMesh, TestNode } from './gateway-mesh.ts';
 import {
   createTestGroup,

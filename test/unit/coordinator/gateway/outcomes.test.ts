@@ -1,8 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type {
-  HeartbeatRecord,
-  OutcomeRecord,
-} from '../../../../protocol/wire/outcome-record.ts';
+import type { HeartbeatRecord, OutcomeRecord } from '../../../../protocol/wire/outcome-record.ts';
 import { createOutcomeRecordReader } from '../../../../protocol/wire/outcome-record.ts';
 import { encodeBlobReference, payloadTags } from '../../../../protocol/wire/payload.ts';
 import type { GatewayMesh } from './gateway-mesh.ts';
@@ -85,9 +82,7 @@ async function finish(group: string, count: number, token?: string): Promise<voi
   const node = mesh.join({ slots: count, cpus: count });
   const held = await node.held(count);
   node.report(held.map((attempt) => succeeded(attempt)));
-  await expect
-    .poll(() => mesh.store.latestOutcomeNumber(namespace as never))
-    .toBe(before + count);
+  await expect.poll(() => mesh.store.latestOutcomeNumber(namespace as never)).toBe(before + count);
   node.leave();
 }
 
@@ -269,9 +264,7 @@ describe('a slow reader', () => {
     const reading = await follow('after=0&follow=true');
     for (let start = 0; start < count; start += 50) {
       node.report(held.slice(start, start + 50).map((attempt) => succeeded(attempt, result)));
-      await expect
-        .poll(() => mesh.store.latestOutcomeNumber('default' as never))
-        .toBe(start + 50);
+      await expect.poll(() => mesh.store.latestOutcomeNumber('default' as never)).toBe(start + 50);
     }
     const seen = numbers(await reading.outcomes(count));
     expect(seen).toEqual(Array.from({ length: count }, (_, index) => index + 1));

@@ -36,7 +36,7 @@ describe('blob store', () => {
     const hash = hashOf(bytes);
     expect(await blobs.has(hash)).toBe(false);
     await blobs.write(hash, inParts(bytes, 100_000), { bytesMax: 3_000_000 });
-    await blobs.write(hash, inParts(bytes, 7), { bytesMax: 3_000_000 });
+    await blobs.write(hash, inParts(bytes, 9_999), { bytesMax: 3_000_000 });
     const again = await openBlobStore(folder);
     expect(await again.has(hash)).toBe(true);
     expect(await again.size(hash)).toBe(bytes.length);

@@ -1,0 +1,120 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  findProcess,
+  isAlive,
+  signalProcess,
+} from '../../../../coordinator/autoscaler/process-table.ts';
+import type { Provider } from '../../../../coordinator/autoscaler/provider-port.ts';
+import { createProcessProvider } from '../../../../coordinator/autoscaler/providers/process.ts';
+import type { InstanceId } from '../../../../protocol/wire/ids.ts';
+
+const one = 'local-one' as InstanceId;
+const two = 'local-two' as InstanceId;
+
+describe('process provider', () => {
+  let folder: string;
+  let provider: Provider;
+  let ended: InstanceId[];
+  const create = (): Provider => {
+    const created = createProcessProvider(
+      {
+        makeJoinToken: async (instance) => `token of ${instance}`,
+        joinAddress: () => '/ip4/127.0.0.1/tcp/1/p2p/X',
+      },
+      {
+        agentMain: join(import.meta.dirname, 'stand-in-agent.ts'),
+        folder,
+        shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31 },
+        mounts: ['scenes=/tmp'],
+        orphanMs: 60_000,
+        watchMs: 10,
+        env: process.env,
+      },
+    );
+    created.onEnded((instance) => ended.push(instance));
+    return created;
+  };
+  const started = async (instance: InstanceId): Promise<{ arguments: string[]; token: string }> => {
+    const file = join(folder, instance, 'started.json');
+    await expect
+      .poll(() => existsSync(file) && readFileSync(file, 'utf8').endsWith('}'))
+      .toBe(true);
+    return JSON.parse(readFileSync(file, 'utf8'));
+  };
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'perigee-provider-'));
+    ended = [];
+    provider = create();
+  });
+  afterEach(async () => {
+    const pids = [...provider.pids()];
+    for (const instance of [one, two]) provider.kill(instance);
+    await expect.poll(() => pids.filter((pid) => findProcess(pid) !== undefined)).toEqual([]);
+    provider.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('starts a node with its address, its tag and a token that no other user can see', async () => {
+    await provider.create(one);
+    const { arguments: words, token } = await started(one);
+    const line = words.join(' ');
+    expect(line).toContain('--join /ip4/127.0.0.1/tcp/1/p2p/X');
+    expect(line).toContain(`--instance ${one}`);
+    expect(line).toContain('--slots 1 --cpus 1 --memory-bytes 2147483648');
+    expect(line).toContain('--mount scenes=/tmp');
+    expect(line).toContain('--exit-when-orphaned-seconds 60');
+    expect(token).toBe(`token of ${one}`);
+    expect(line).not.toContain('token of');
+  });
+
+  it('tells the end of a node at once, however it ended, and removes its folder', async () => {
+    await provider.create(one);
+    await provider.create(two);
+    await started(one);
+    provider.terminate(one);
+    provider.kill(two);
+    await expect.poll(() => [...ended].sort()).toEqual([one, two]);
+    expect(provider.pids()).toEqual([]);
+    expect(existsSync(join(folder, one))).toBe(false);
+    provider.terminate(one);
+    provider.kill(one);
+    expect(ended).toHaveLength(2);
+  });
+
+  it('finds its nodes again in another run, by tag, and watches them by process and start time', async () => {
+    const handle = await provider.create(one);
+    await started(one);
+    const later = create();
+    const listed = await later.list();
+    expect([...(listed ?? [])]).toEqual([[one, handle]]);
+    later.adopt(one, handle);
+    expect(later.pids()).toEqual(provider.pids());
+    later.terminate(one);
+    await expect.poll(() => ended).toEqual([one, one]);
+    expect([...((await later.list()) ?? [])]).toEqual([]);
+    later.close();
+  });
+
+  it('tells the end of a node that ended between two runs', async () => {
+    const dead = JSON.stringify({ pid: process.pid, startTicks: '1' });
+    provider.adopt(one, dead);
+    await expect.poll(() => ended).toEqual([one]);
+  });
+});
+
+describe('process table', () => {
+  it('tells a process from a later one with the same id', () => {
+    const self = findProcess(process.pid);
+    expect(self?.pid).toBe(process.pid);
+    if (self === undefined) return;
+    expect(isAlive(self)).toBe(true);
+    const earlier = { ...self, startTicks: '1' };
+    expect(isAlive(earlier)).toBe(false);
+    // This would end the test itself if the start time did not count.
+    signalProcess(earlier, 'SIGKILL');
+    expect(findProcess(2 ** 22 + 1)).toBeUndefined();
+  });
+});
