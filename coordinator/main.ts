@@ -80,12 +80,18 @@ function announce(coordinator: Coordinator, settings: CoordinatorSettings): void
   process.stdout.write(`${line}\n`);
 }
 
-main().catch((caught: unknown) => {
-  const error = toError(caught);
-  if (error instanceof PerigeeError) {
-    process.stderr.write(`perigee: ${error.message}\n  ${error.fix}\n`);
-    process.exit(error.exitCode);
+/** Says why it ended: to people in two lines, to a program that asked for JSON in one with its code. */
+function tell(error: Error): number {
+  if (!(error instanceof PerigeeError)) {
+    process.stderr.write(`perigee: ${error.stack ?? error.message}\n`);
+    return exitCodes.failed;
   }
-  process.stderr.write(`perigee: ${error.stack ?? error.message}\n`);
-  process.exit(exitCodes.failed);
-});
+  const { code, message, fix } = error;
+  const line = process.argv.includes('--json')
+    ? JSON.stringify({ level: pino.levels.values['fatal'], code, msg: message, fix })
+    : `perigee: ${message}\n  ${fix} (${code})`;
+  process.stderr.write(`${line}\n`);
+  return error.exitCode;
+}
+
+main().catch((caught: unknown) => process.exit(tell(toError(caught))));

@@ -3,7 +3,8 @@
  * operations as HTTP's. protocol/README.md, "Client protocol", says the order of messages.
  */
 import type { Stream } from '@libp2p/interface';
-import { isErrorCode, PerigeeError, toError } from '../../protocol/base/errors.ts';
+import { assertNever } from '../../protocol/base/assert.ts';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { FrameStream } from '../../protocol/net/frame-stream.ts';
 import { createFrameStream } from '../../protocol/net/frame-stream.ts';
 import type { ClientReply } from '../../protocol/wire/client.ts';
@@ -45,6 +46,8 @@ interface Session {
   calls: Map<number, OpenCall>;
   /** Uploads that have taken more than they could write. */
   full: number;
+  /** Ends a stream that does not say who it is. */
+  greeting: NodeJS.Timeout;
 }
 
 /** The edge over the operations. */
@@ -56,6 +59,7 @@ export function createClientEdge(services: Services): ClientEdge {
         onMessage: (message) => receive(services, session, message),
         onClose: () => {
           sessions.delete(session);
+          clearTimeout(session.greeting);
           const gone = new PerigeeError('unreachable', 'The client is gone.');
           for (const call of session.calls.values()) endCall(call, gone);
         },
@@ -63,6 +67,10 @@ export function createClientEdge(services: Services): ClientEdge {
       owner: null,
       calls: new Map(),
       full: 0,
+      greeting: setTimeout(() => {
+        const late = new PerigeeError('token_missing', 'The stream was not opened in time.');
+        refuse(services, session, late);
+      }, services.settings.headersTimeoutMs),
     };
     sessions.add(session);
     if (services.streams.isClosed) refuse(services, session, new PerigeeError('draining'));
@@ -84,30 +92,41 @@ export function createClientEdge(services: Services): ClientEdge {
 function receive(services: Services, session: Session, raw: unknown): void {
   try {
     const message = readClientMessage(raw);
-    if (message.kind === 'open') {
-      open(services, session, message);
-      return;
-    }
-    if (session.owner === null)
-      throw new PerigeeError('token_missing', 'The stream begins with "open".');
     switch (message.kind) {
+      case 'open':
+        open(services, session, message);
+        return;
       case 'call':
         beginCall(services, session, message);
         return;
       case 'part':
-        session.calls.get(message.id)?.upload?.push(message.bytes);
+        findCall(session, message.id)?.upload?.push(message.bytes);
         return;
       case 'partsEnd':
-        session.calls.get(message.id)?.upload?.finish();
+        findCall(session, message.id)?.upload?.finish();
         return;
       case 'cancel': {
-        const call = session.calls.get(message.id);
+        const call = findCall(session, message.id);
         if (call !== undefined) endCall(call, cancelled);
+        return;
       }
+      default:
+        assertNever(message);
     }
   } catch (caught) {
     refuse(services, session, caught);
   }
+}
+
+/** An open call; parts of one that is over are late, and dropped. */
+function findCall(session: Session, id: number): OpenCall | undefined {
+  requireOpen(session);
+  return session.calls.get(id);
+}
+
+function requireOpen(session: Session): void {
+  if (session.owner !== null) return;
+  throw new PerigeeError('token_missing', 'The stream begins with "open".');
 }
 
 /** Marks an end that the client asked for: it is answered by `ended`, not by an error. */
@@ -120,6 +139,7 @@ function open(
 ): void {
   if (session.owner !== null)
     throw new PerigeeError('frame_invalid', 'The stream is open already.');
+  clearTimeout(session.greeting);
   const oldest = protocolVersion - 1;
   if (message.protocol < oldest || message.protocol > protocolVersion + 1) {
     throw new PerigeeError(
@@ -147,6 +167,7 @@ function beginCall(
   session: Session,
   message: { id: number; name: string; input: Input },
 ): void {
+  requireOpen(session);
   const { id, name } = message;
   if (session.calls.has(id)) throw new PerigeeError('frame_invalid', `Call ${id} is open already.`);
   if (session.calls.size >= clientCallsMax) {
@@ -263,7 +284,6 @@ function fail(services: Services, session: Session, id: number, caught: unknown)
 
 function refuse(services: Services, session: Session, caught: unknown): void {
   const { code, message, fix } = coerceError(caught, services.deps.log);
-  const isCode = isErrorCode(code) ? code : 'internal';
-  send(session, { kind: 'refused', code: isCode, message, fix });
+  send(session, { kind: 'refused', code, message, fix });
   session.frames.close().catch((error: unknown) => session.frames.abort(toError(error)));
 }

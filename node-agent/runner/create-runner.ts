@@ -191,8 +191,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
     probes: parts.probes,
     limitsText: parts.limitsText,
     start(start) {
-      const refusal =
-        findRefusal(start, settings, isolation) ?? findClosedFolder(start, parts);
+      const refusal = findRefusal(start, settings, isolation) ?? findClosedFolder(start, parts);
       try {
         if (refusal !== undefined) throw new Error(refusal);
         if (closing !== null) throw new Error('the runner is closing');

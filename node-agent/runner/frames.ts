@@ -56,8 +56,8 @@ export type HarnessFrame =
       task: number;
       runtimeMs: number;
       peakMemoryBytes: number;
-      /** Output of the task is still in the pipe; the harness waits for an acknowledgement. */
-      outputUnread: boolean;
+      /** The task may have written output; the harness waits for an acknowledgement. */
+      wroteOutput: boolean;
       outcome:
         | { kind: 'success'; payload: Buffer }
         | { kind: 'successInParts'; tag: number }
@@ -187,7 +187,7 @@ function decodeDone(frame: Buffer): HarnessFrame {
     task: frame.readUInt32BE(1),
     runtimeMs: seconds * 1000,
     peakMemoryBytes,
-    outputUnread: (flags & 1) !== 0,
+    wroteOutput: (flags & 1) !== 0,
     outcome: decodeOutcome(frame.readUInt8(5), (flags & 2) !== 0, body),
   };
 }

@@ -7,7 +7,7 @@ import { assert } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import { childFds, withCgroup } from './launch.ts';
-import { createOutputPipe, OutputPipe } from './output-pipe.ts';
+import { floodBytesMax, makePipes, openPipe, PipeReader } from './pipe-reader.ts';
 import type { WorkerStart } from './port.ts';
 import type { WorkerDeps } from './worker-deps.ts';
 
@@ -15,12 +15,11 @@ export interface LaunchedWorker {
   plan: LaunchPlan;
   child: ChildProcess;
   commands: Socket;
-  results: Socket;
-  output: OutputPipe;
+  results: PipeReader;
+  output: PipeReader;
   /** The pid, outside, of the first process inside; null when the command does not tell. */
   insidePid: Promise<number | null>;
   exited: Promise<{ code: number | null; signal: string | null }>;
-  resultsClosed: Promise<void>;
 }
 
 /**
@@ -30,24 +29,28 @@ export interface LaunchedWorker {
 export async function launchWorker(
   start: WorkerStart,
   deps: WorkerDeps,
-  onOutput: (bytes: Buffer) => void,
+  on: { output: (bytes: Buffer) => void; results: (bytes: Buffer) => void },
 ): Promise<LaunchedWorker> {
   const plan = deps.plan(contextOf(start, deps));
-  const ends = await createOutputPipe(deps.folder.outputPath, deps.identity);
-  const output = new OutputPipe(ends.readFd, onOutput);
+  const { outputPath, resultsPath } = deps.folder;
+  await makePipes([outputPath, resultsPath], deps.identity);
+  const [outputEnds, resultEnds] = [openPipe(outputPath), openPipe(resultsPath)];
+  const output = new PipeReader(outputEnds.readFd, on.output, { periodBytesMax: floodBytesMax });
+  const results = new PipeReader(resultEnds.readFd, on.results, { periodBytesMax: Infinity });
   let child: ChildProcess;
   try {
-    child = spawnPlan(plan, deps, ends.writeFd);
+    child = spawnPlan(plan, deps, { output: outputEnds.writeFd, results: resultEnds.writeFd });
   } catch (caught) {
     output.close();
+    results.close();
     throw caught;
   } finally {
-    closeSync(ends.writeFd);
+    closeSync(outputEnds.writeFd);
+    closeSync(resultEnds.writeFd);
   }
   const commands = socketOf(child, childFds.commands);
-  const results = socketOf(child, childFds.results);
-  // A worker that ends breaks its pipes; its exit is what is waited for.
-  for (const socket of [commands, results]) socket.on('error', () => {});
+  // A worker that ends breaks its pipe; its exit is what is waited for.
+  commands.on('error', () => {});
   if (plan.seccompProgram !== null) {
     const filter = socketOf(child, childFds.seccomp);
     filter.on('error', () => {});
@@ -64,9 +67,6 @@ export async function launchWorker(
     output,
     insidePid: plan.hasInfo ? readInfo(socketOf(child, childFds.info)) : Promise.resolve(null),
     exited: exited.promise,
-    resultsClosed: new Promise((resolve) => {
-      results.once('close', () => resolve());
-    }),
   };
 }
 
@@ -99,8 +99,12 @@ function contextOf(start: WorkerStart, deps: WorkerDeps): LaunchContext {
   };
 }
 
-function spawnPlan(plan: LaunchPlan, deps: WorkerDeps, writeFd: number): ChildProcess {
-  const stdio: StdioOptions = ['ignore', writeFd, writeFd, 'pipe', 'pipe'];
+function spawnPlan(
+  plan: LaunchPlan,
+  deps: WorkerDeps,
+  fds: { output: number; results: number },
+): ChildProcess {
+  const stdio: StdioOptions = ['ignore', fds.output, fds.output, 'pipe', fds.results];
   // By place: what is not used is /dev/null there.
   if (plan.hasInfo) stdio[childFds.info] = 'pipe';
   if (plan.seccompProgram !== null) stdio[childFds.seccomp] = 'pipe';

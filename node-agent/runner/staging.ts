@@ -47,6 +47,7 @@ export interface WorkerFolder {
   tmpFolder: string;
   rootFolder: string;
   outputPath: string;
+  resultsPath: string;
   /** Makes a file of the agent's readable here; by a hard link where possible. */
   stage(from: string, name: string): string;
   remove(): Promise<void>;
@@ -155,6 +156,7 @@ function createWorkerFolder(path: string, identity: SlotIdentity | null): Worker
     tmpFolder,
     rootFolder,
     outputPath: join(path, 'output'),
+    resultsPath: join(path, 'results'),
     stage(from, name) {
       const to = join(path, name);
       if (!tryLink(from, to)) {

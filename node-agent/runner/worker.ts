@@ -30,7 +30,7 @@ import {
 import type { LaunchPlan } from './launch.ts';
 import { launchWorker } from './launch-process.ts';
 import { LogKeeper } from './log-keeper.ts';
-import type { OutputPipe } from './output-pipe.ts';
+import type { PipeReader } from './pipe-reader.ts';
 import type { TaskInput, WorkerEnd, WorkerStart } from './port.ts';
 import { killTree, killUser, listChildren, measureTree, signal } from './process-tree.ts';
 import { copyToStage, tryLink } from './staging.ts';
@@ -43,6 +43,8 @@ const aheadMs = 4;
 const aheadTasksMax = 256;
 /** Output while no task runs, of imports mostly; it goes to the task that follows. */
 const strayBytesMax = 64 * 1024;
+/** More than a window of short tasks answers at once. */
+const resultsDrainBytesMax = 256 * 1024;
 const stopMsMax = 1_000;
 /** How long processes that hold the output open may outlive their worker's main process. */
 const stragglerMsMax = 1_000;
@@ -74,7 +76,11 @@ export class Worker {
   #plan: LaunchPlan | null = null;
   #child: ChildProcess | null = null;
   #commands: Socket | null = null;
-  #output: OutputPipe | null = null;
+  #output: PipeReader | null = null;
+  #results: PipeReader | null = null;
+  /** Output that has been read while it is not yet known which task is the running one. */
+  #held: Buffer | null = null;
+  #inFrames = false;
   /** First process inside the sandbox, in the agent's own numbering, once known. */
   #insidePid: number | null = null;
   #asked = false;
@@ -158,14 +164,17 @@ export class Worker {
 
   async #run(): Promise<WorkerEnd> {
     const deps = this.#deps;
-    const launched = await launchWorker(this.#start, deps, (bytes) => this.#onOutput(bytes));
+    const launched = await launchWorker(this.#start, deps, {
+      output: (bytes) => this.#onOutput(bytes),
+      results: (bytes) => this.#onBytes(bytes),
+    });
     this.#plan = launched.plan;
     this.#child = launched.child;
     this.#commands = launched.commands;
     this.#output = launched.output;
+    this.#results = launched.results;
     launched.commands.on('drain', () => this.#writeTasks());
     launched.commands.write(encodeSetup(this.#setupOf(launched.plan)));
-    launched.results.on('data', (bytes: Buffer) => this.#onBytes(bytes));
     this.#watchMemory();
     this.#later(deps.limits.readyMsMax, () => {
       if (this.#phase !== 'starting') return;
@@ -178,7 +187,7 @@ export class Worker {
     if (this.#asked) this.#kill();
     const exit = await launched.exited;
     await this.#sweepStragglers();
-    await Promise.all([launched.resultsClosed, this.#awaitOutput(launched.output)]);
+    await Promise.all([this.#awaitEnd(launched.output), this.#awaitEnd(launched.results)]);
     return this.#endOf(exit);
   }
 
@@ -286,6 +295,8 @@ export class Worker {
 
   #onBytes(bytes: Buffer): void {
     if (this.#phase === 'ended' || this.#verdict !== null) return;
+    assert(!this.#inFrames, 'frames are read one after another');
+    this.#inFrames = true;
     try {
       for (const frame of this.#reader.push(bytes)) {
         this.#onFrame(frame);
@@ -293,6 +304,8 @@ export class Worker {
       }
     } catch (caught) {
       this.#fail({ kind: 'broke', message: toError(caught).message });
+    } finally {
+      this.#inFrames = false;
     }
   }
 
@@ -347,9 +360,9 @@ export class Worker {
       this.#fail({ kind: 'broke', message: 'a result of a task that does not run' });
       return;
     }
-    // A frame that a task forged early must not make another task's output its own: what counts is
-    // the order here, and the pipe is empty before the next task begins.
-    if (frame.outputUnread) {
+    // The harness waits: the pipe is empty before the next task begins.
+    if (frame.wroteOutput) {
+      this.#attributeHeld();
       this.#output?.drain();
       this.#commands?.write(encodeAcknowledgement());
     }
@@ -364,7 +377,28 @@ export class Worker {
     this.#writeTasks();
   }
 
+  /**
+   * The bytes are of one task. Tasks that wrote nothing may have ended before it, and what the
+   * harness said of them is in the other pipe by now; a task that wrote waits to be acknowledged.
+   * So the writer is the first one there that wrote, or else the running one.
+   */
   #onOutput(bytes: Buffer): void {
+    if (this.#inFrames) {
+      this.#attribute(bytes);
+      return;
+    }
+    this.#held = bytes;
+    this.#results?.drain(resultsDrainBytesMax);
+    this.#attributeHeld();
+  }
+
+  #attributeHeld(): void {
+    const bytes = this.#held;
+    this.#held = null;
+    if (bytes !== null) this.#attribute(bytes);
+  }
+
+  #attribute(bytes: Buffer): void {
     const log = this.#written[0]?.log;
     if (log !== undefined && log !== null) {
       log.write(bytes, this.#deps.now());
@@ -435,9 +469,9 @@ export class Worker {
     if (identity !== null && this.#plan?.setup.sweep === 'uid') await killUser(identity);
   }
 
-  async #awaitOutput(output: OutputPipe): Promise<void> {
-    const timer = this.#later(stragglerMsMax, () => output.close());
-    await output.ended;
+  async #awaitEnd(pipe: PipeReader): Promise<void> {
+    const timer = this.#later(stragglerMsMax, () => pipe.close());
+    await pipe.ended;
     clearTimeout(timer);
   }
 

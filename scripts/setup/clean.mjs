@@ -13,8 +13,10 @@ import { imageFolder, imagesFolder, ownFolder, perigeeHome } from './places.mjs'
 const parameters = process.argv.slice(2);
 const unknown = parameters.find((parameter) => !['--yes', '-y'].includes(parameter));
 if (unknown !== undefined) {
-  process.stderr.write('Usage: scripts/perigee clean [--yes]\n\n' +
-    'Removes the images and client environments that set-up made.\n');
+  process.stderr.write(
+    'Usage: scripts/perigee clean [--yes]\n\n' +
+      'Removes the images and client environments that set-up made.\n',
+  );
   process.exit(unknown === '--help' || unknown === '-h' ? 0 : 2);
 }
 
@@ -39,7 +41,8 @@ async function clean(isAgreed) {
     return 1;
   }
   const free = await takeLock(join(perigeeHome(), 'setup.lock'), () =>
-    console.log('A set-up is running; waiting for it to end …'));
+    console.log('A set-up is running; waiting for it to end …'),
+  );
   try {
     for (const { path } of found) remove(path);
     if (existsSync(imagesFolder()) && readdirSync(imagesFolder()).length === 0) {
@@ -48,8 +51,10 @@ async function clean(isAgreed) {
   } finally {
     await free();
   }
-  console.log('Removed. node_modules is left to you (rm -r node_modules), and so are the Debian ' +
-    'packages.\n`npm run setup` makes it all again.');
+  console.log(
+    'Removed. node_modules is left to you (rm -r node_modules), and so are the Debian ' +
+      'packages.\n`npm run setup` makes it all again.',
+  );
   return 0;
 }
 

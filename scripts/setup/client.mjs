@@ -5,8 +5,15 @@
 // script starts, the system's own python3 among them, are not touched by it.
 
 import {
-  chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync,
-  symlinkSync, writeFileSync,
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { run } from './commands.mjs';
@@ -62,9 +69,13 @@ async function patchInterpreter(recipe, folder) {
   await run(
     'patchelf',
     [
-      '--set-interpreter', join(libraries, loaderName()),
+      '--set-interpreter',
+      join(libraries, loaderName()),
       // RPATH, not RUNPATH: it must also serve the libraries that wheels load.
-      '--force-rpath', '--set-rpath', libraries, program,
+      '--force-rpath',
+      '--set-rpath',
+      libraries,
+      program,
     ],
     { problem: `The interpreter of ${recipe.name} could not be patched` },
   );
@@ -104,7 +115,8 @@ function linkStandardLibrary(recipe, folder) {
 
 async function checkClient(recipe, folder) {
   const program = join(folder, 'bin', `python${recipe.pythonVersion}`);
-  const script = 'import sys, ssl, ctypes, select, threading, hashlib, socket, cloudpickle, numpy\n' +
+  const script =
+    'import sys, ssl, ctypes, select, threading, hashlib, socket, cloudpickle, numpy\n' +
     'assert sys.executable == sys.argv[1], sys.executable\n' +
     'assert sys.prefix == sys.argv[2], sys.prefix\n';
   await run(program, ['-c', script, program, folder], {

@@ -50,8 +50,10 @@ export function run(program, parameters, options = {}) {
       const end = everything.trimEnd().split('\n').slice(-tailLinesMax).join('\n  ');
       const how = signal ? `was ended by ${signal}` : `exited with status ${status}`;
       fail(
-        new SetupError(`${problem ?? 'A command failed'} (${program} ${how}):\n  ${end}\n` +
-          `The whole log: ${logFile}`),
+        new SetupError(
+          `${problem ?? 'A command failed'} (${program} ${how}):\n  ${end}\n` +
+            `The whole log: ${logFile}`,
+        ),
       );
     });
   });

@@ -58,6 +58,9 @@ function hasLibrary(name) {
 }
 
 function hasCertificates() {
-  return ['/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/certs/ca-bundle.crt',
-    '/etc/ssl/ca-bundle.pem'].some((path) => existsSync(path));
+  return [
+    '/etc/ssl/certs/ca-certificates.crt',
+    '/etc/pki/tls/certs/ca-bundle.crt',
+    '/etc/ssl/ca-bundle.pem',
+  ].some((path) => existsSync(path));
 }

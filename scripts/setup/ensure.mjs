@@ -54,8 +54,10 @@ function sayPlan(steps, say) {
   say('Perigee will install, once:');
   for (const step of steps) say(`  ${step.what.padEnd(width)}  → ${step.where}`);
   const diskMb = steps.reduce((sum, step) => sum + step.diskMb, 0);
-  say(`About ${diskMb} MB of disk in all. \`scripts/perigee clean\` removes the images and the ` +
-    `client\nenvironments again. Log: ${logFile}\n`);
+  say(
+    `About ${diskMb} MB of disk in all. \`scripts/perigee clean\` removes the images and the ` +
+      `client\nenvironments again. Log: ${logFile}\n`,
+  );
 }
 
 async function performAll(steps, say, isInterrupted) {

@@ -21,7 +21,9 @@ function isInstalled() {
   if (wanted === undefined) return true;
   return Object.entries(wanted).every(
     ([path, entry]) =>
-      path === '' || entry.link || isForOtherMachines(entry) ||
+      path === '' ||
+      entry.link ||
+      isForOtherMachines(entry) ||
       installed[path]?.version === entry.version,
   );
 }
@@ -48,14 +50,20 @@ async function runNpm() {
   await run(
     program,
     [
-      ...first, verb, '--no-audit', '--no-fund', '--no-update-notifier', '--no-progress',
+      ...first,
+      verb,
+      '--no-audit',
+      '--no-fund',
+      '--no-update-notifier',
+      '--no-progress',
       '--loglevel=error',
       // No package that we use needs its install script: each ships its binaries.
       '--ignore-scripts',
       // The old Node runs npm here, only the new one runs the packages.
       '--engine-strict=false',
       // A user's NODE_ENV=production or omit=optional would leave out the tests or Node itself.
-      '--include=dev', '--include=optional',
+      '--include=dev',
+      '--include=optional',
     ],
     { cwd: checkout, problem: 'The npm packages could not be installed' },
   );
@@ -95,7 +103,8 @@ function readLock(path) {
 function isForOtherMachines(entry) {
   if (entry.peer && entry.optional) return true;
   return (
-    !fits(entry.os, process.platform) || !fits(entry.cpu, process.arch) ||
+    !fits(entry.os, process.platform) ||
+    !fits(entry.cpu, process.arch) ||
     !fits(entry.libc, 'glibc')
   );
 }

@@ -84,11 +84,7 @@ export function createMeshLink(
   let wasThere = false;
 
   const openStream = async (signal: AbortSignal): Promise<ClientStream> => {
-    using deadline = createDeadline(
-      { signal: AbortSignal.any([signal, ending.signal]), timeoutMs: openMsMax },
-      'Connecting to the coordinator',
-    );
-    const stream = await openOrHangUp(dependencies, deadline.signal);
+    const stream = await openOrHangUp(dependencies, AbortSignal.any([signal, ending.signal]));
     wasThere = true;
     for (const one of streams) if (!one.isOpen) streams.delete(one);
     streams.add(stream);
@@ -96,7 +92,10 @@ export function createMeshLink(
   };
   const sharedStream = async (signal: AbortSignal): Promise<ClientStream> => {
     const before = shared;
-    const open = before === undefined ? undefined : await before.catch(() => undefined);
+    const open = before === undefined ? undefined : await untilAborted(
+            before.catch(() => undefined),
+            signal,
+          );
     if (open?.isOpen === true) return open;
     // Of all that find the stream closed, the first opens the next one.
     if (shared === before) shared = openStream(ending.signal);
@@ -218,14 +217,14 @@ async function openOrHangUp(
   dependencies: MeshLinkDependencies,
   signal: AbortSignal,
 ): Promise<ClientStream> {
+  using deadline = createDeadline({ signal, timeoutMs: openMsMax }, 'Connecting to the coordinator');
   try {
-    return await untilAborted(dependencies.open(signal), signal);
+    return await untilAborted(dependencies.open(deadline.signal), deadline.signal);
   } catch (caught) {
+    if (signal.aborted || !deadline.signal.aborted) throw caught;
     // A connection on which no stream opens is dead, though nobody has said so yet.
     await dependencies.hangUp();
-    const isLate = caught instanceof PerigeeError && caught.code === 'timed_out';
-    if (!isLate) throw caught;
-    throw new PerigeeError('unreachable', caught.message, { cause: caught });
+    throw new PerigeeError('unreachable', toError(caught).message, { cause: caught });
   }
 }
 

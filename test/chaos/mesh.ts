@@ -12,6 +12,9 @@ const root = resolve(import.meta.dirname, '../..');
 export interface Mesh {
   readonly url: string;
   readonly token: string;
+  /** Where agents join, and their token. */
+  readonly join: string;
+  readonly joinToken: string;
   /** In the command line of all its processes. */
   readonly data: string;
   readonly database: string;
@@ -29,30 +32,52 @@ export interface Mesh {
   close(): Promise<void>;
 }
 
-/** Starts a mesh with up to two local nodes. */
-export async function startMesh(settings: Record<string, string> = {}): Promise<Mesh> {
-  return start(mkdtempSync(join(tmpdir(), 'perigee-chaos-')), settings);
+/** How a mesh is started, where it matters to a test. */
+export interface MeshOptions {
+  /** Local nodes at most; 2 by default. */
+  nodes?: number;
+  /** What `up` is started by, for example `unshare`, given its data directory. */
+  within?(data: string): string[];
 }
 
-async function start(folder: string, settings: Record<string, string>): Promise<Mesh> {
+/** Starts a mesh with up to two local nodes; `settings` is its environment. */
+export async function startMesh(
+  settings: Record<string, string> = {},
+  options: MeshOptions = {},
+): Promise<Mesh> {
+  return start(mkdtempSync(join(tmpdir(), 'perigee-chaos-')), settings, options);
+}
+
+async function start(
+  folder: string,
+  settings: Record<string, string>,
+  options: MeshOptions,
+): Promise<Mesh> {
   const data = join(folder, 'data');
   const environment: NodeJS.ProcessEnv = {
     ...process.env,
     ...settings,
     PERIGEE_CONFIG: join(folder, 'config.json'),
   };
-  const up = spawn(
+  const [program = '', ...words] = [
+    ...(options.within?.(data) ?? []),
     join(root, 'scripts/perigee'),
-    ['up', '--json', '--data', data, '--nodes', '2'],
-    { env: environment, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+    ...['up', '--json', '--data', data, '--nodes', String(options.nodes ?? 2)],
+  ];
+  const up = spawn(program, words, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   up.stderr.setEncoding('utf8').on('data', (text: string) => {
     log = (log + text).slice(-20_000);
   });
   const line = await firstLine(up);
   if (line === undefined) throw new Error(`The mesh did not start.\n${log}`);
-  const said = JSON.parse(line) as { url: string; token: string; pids: { coordinator: number } };
+  const said = JSON.parse(line) as {
+    url: string;
+    token: string;
+    join: string;
+    joinToken: string;
+    pids: { coordinator: number };
+  };
   const ended = (): Promise<unknown> =>
     up.exitCode === null && up.signalCode === null ? once(up, 'exit') : Promise.resolve();
   const killAll = async (): Promise<void> => {
@@ -69,13 +94,15 @@ async function start(folder: string, settings: Record<string, string>): Promise<
   return {
     url: said.url,
     token: said.token,
+    join: said.join,
+    joinToken: said.joinToken,
     data,
     database: join(data, 'perigee.db'),
     coordinator: said.pids.coordinator,
     environment,
     log: () => log,
     killAll,
-    restart: () => start(folder, settings),
+    restart: () => start(folder, settings, options),
     async close() {
       try {
         up.kill('SIGTERM');

@@ -69,7 +69,7 @@ def syscall(*arguments):
 
 /** Holds when the function came back and every attempt in its result was stopped. */
 export function wasStopped(end: CallEnd): void {
-  const value = valueOf(end);
+  const value = resultValue(end);
   const attempts = Array.isArray(value) ? value : [value];
   expect(attempts.length).toBeGreaterThan(0);
   for (const attempt of attempts) expect(String(attempt)).toMatch(/(^|: )stopped/);
@@ -77,11 +77,11 @@ export function wasStopped(end: CallEnd): void {
 
 /** Holds when the function returned exactly this. */
 export function returned(expected: unknown): (end: CallEnd) => void {
-  return (end) => expect(valueOf(end)).toEqual(expected);
+  return (end) => expect(resultValue(end)).toEqual(expected);
 }
 
 /** What the function returned. */
-export function valueOf(end: CallEnd): unknown {
+export function resultValue(end: CallEnd): unknown {
   if (end.kind === 'workerEnded') {
     throw new Error(`the worker ended: ${JSON.stringify(end.event.end)} ${end.log}`);
   }

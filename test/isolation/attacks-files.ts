@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Attack } from './attack.ts';
-import { everyLevel, returned, valueOf, wasStopped } from './attack.ts';
+import { everyLevel, resultValue, returned, wasStopped } from './attack.ts';
 
 const corePattern = '/proc/sys/kernel/core_pattern';
 
@@ -179,7 +179,7 @@ def f(folder):
     return len(pickle.dumps(bomb))`,
     argument: (targets) => targets.sandboxes.folder,
     holds(end, targets) {
-      expect(valueOf(end)).toBeGreaterThan(0);
+      expect(resultValue(end)).toBeGreaterThan(0);
       expect(existsSync(join(targets.sandboxes.folder, 'exploded'))).toBe(false);
     },
   },

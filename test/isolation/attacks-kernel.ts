@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { Attack } from './attack.ts';
-import { everyLevel, ownNamespaces, returned, valueOf, wasStopped } from './attack.ts';
+import { everyLevel, ownNamespaces, resultValue, returned, wasStopped } from './attack.ts';
 
 /** Numbers on x64 and arm64, and arguments that do no harm where the call is let through. */
 const calls: readonly [name: string, x64: number, arm64: number, args: string][] = [
@@ -40,7 +40,9 @@ const calls: readonly [name: string, x64: number, arm64: number, args: string][]
 
 const isArm = process.arch === 'arm64';
 const callList = calls
-  .map(([name, x64, arm64, args]) => `('${name}', lambda: syscall(${isArm ? arm64 : x64}, ${args}))`)
+  .map(
+    ([name, x64, arm64, args]) => `('${name}', lambda: syscall(${isArm ? arm64 : x64}, ${args}))`,
+  )
   .join(',\n    ');
 
 export const kernelAttacks: readonly Attack[] = [
@@ -54,7 +56,7 @@ CALLS = [
 def f(_):
     return ['%s: %s' % (name, attempt(call)) for name, call in CALLS]`,
     holds(end) {
-      const values = valueOf(end);
+      const values = resultValue(end);
       expect(values).toEqual(calls.map(([name]) => `${name}: stopped EPERM`));
     },
   },
@@ -74,7 +76,7 @@ def f(_):
     levels: process.arch === 'x64' ? everyLevel : [],
     source: `def f(_): return attempt(lambda: syscall(0x40000000 + 39))`,
     holds(end) {
-      expect(end.kind === 'workerEnded' ? end.event.end : valueOf(end)).toMatchObject({
+      expect(end.kind === 'workerEnded' ? end.event.end : resultValue(end)).toMatchObject({
         kind: 'died',
         signal: 'SIGSYS',
       });
@@ -135,7 +137,7 @@ def f(_):
     stoppedAs: 'only its own are there',
     levels: ownNamespaces,
     source: `def f(_): return len([name for name in os.listdir('/proc') if name.isdigit()])`,
-    holds: (end) => expect(valueOf(end)).toBeLessThanOrEqual(2),
+    holds: (end) => expect(resultValue(end)).toBeLessThanOrEqual(2),
   },
   {
     title: 'kills a process of the machine',

@@ -193,7 +193,7 @@ function createSandbox(runner: ProcessRunner, number: WorkerNumber) {
       }
       case 'taskEnded': {
         const { task } = event;
-        const value = task.resultTag === 0x4a ? valueOf(task) : undefined;
+        const value = task.resultTag === 0x4a ? resultValue(task) : undefined;
         settle(task, { kind: 'ended', task, log: logs.get(task.index) ?? '', value });
         break;
       }
@@ -249,7 +249,7 @@ function createSandbox(runner: ProcessRunner, number: WorkerNumber) {
   return { sandbox, listener };
 }
 
-function valueOf(task: TaskResult): unknown {
+function resultValue(task: TaskResult): unknown {
   if (task.status !== 'success' || task.resultPath !== null) return undefined;
   return JSON.parse(Buffer.from(task.result.subarray(1)).toString('utf8'));
 }

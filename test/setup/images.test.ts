@@ -76,9 +76,9 @@ describe.each([
     const conditions = ['-perm', '/6000', '-o', '-perm', '/022', '!', '-type', 'l'];
     const found = await runProgram(['find', rootfs, ...conditions]);
     const shared = [join(rootfs, 'tmp'), join(rootfs, 'var/tmp')];
-    expect(found.stdout.split('\n').filter((path) => path !== '' && !shared.includes(path))).toEqual(
-      [],
-    );
+    expect(
+      found.stdout.split('\n').filter((path) => path !== '' && !shared.includes(path)),
+    ).toEqual([]);
     expect(lstatSync(rootfs).uid).toBe(process.getuid?.());
   });
 

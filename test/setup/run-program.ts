@@ -36,7 +36,7 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv;
   input?: string;
   /** Called once, when the output first contains the text. */
-  when?: { stdout: string; then: (kill: (signal: NodeJS.Signals) => void) => void };
+  when?: { stdout: string; act: (kill: (signal: NodeJS.Signals) => void) => void };
 }
 
 export function runProgram(command: readonly string[], options: RunOptions = {}): Promise<Ended> {
@@ -54,7 +54,7 @@ export function runProgram(command: readonly string[], options: RunOptions = {})
       stdout += text;
       if (isAwaited && options.when !== undefined && stdout.includes(options.when.stdout)) {
         isAwaited = false;
-        options.when.then((signal) => child.kill(signal));
+        options.when.act((signal) => child.kill(signal));
       }
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -5,8 +5,17 @@
 // loader, so pip sees the caller's own settings, proxies and certificates.
 
 import {
-  chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync,
-  symlinkSync, writeFileSync,
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -22,13 +31,29 @@ const triplets = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 const packagesLeftOut =
   /^(perl.*|libperl.*|debconf|openssl|dpkg|mawk|mime-support|mailcap|readline-common|gcc-.*-base)$/;
 const filesLeftOut = [
-  './usr/share/doc/*', './usr/share/man/*', './usr/share/locale/*', './usr/share/info/*',
-  './usr/share/lintian/*', './usr/share/bug/*', './usr/share/applications/*',
+  './usr/share/doc/*',
+  './usr/share/man/*',
+  './usr/share/locale/*',
+  './usr/share/info/*',
+  './usr/share/lintian/*',
+  './usr/share/bug/*',
+  './usr/share/applications/*',
   './usr/share/pixmaps/*',
 ];
 
 /** What a sandbox mounts on: a read-only root cannot be given new folders later. */
-const mountPoints = ['data', 'dev', 'dev/shm', 'home', 'in', 'perigee', 'proc', 'run', 'tmp', 'var/tmp'];
+const mountPoints = [
+  'data',
+  'dev',
+  'dev/shm',
+  'home',
+  'in',
+  'perigee',
+  'proc',
+  'run',
+  'tmp',
+  'var/tmp',
+];
 
 /** The image's own description, or undefined when it has not been made. */
 export function findImage(recipe) {
@@ -104,7 +129,9 @@ export async function buildImage(recipe, { onNotice }) {
 export function imagePython(rootfs, recipe) {
   const libraries = librariesOf(rootfs);
   return [
-    join(libraries, loaderName()), '--library-path', libraries,
+    join(libraries, loaderName()),
+    '--library-path',
+    libraries,
     join(rootfs, 'usr/bin', `python${recipe.pythonVersion}`),
   ];
 }
@@ -146,8 +173,15 @@ async function unpackPackages(archives, { rootfs, tools }) {
       await run(
         'sh',
         [
-          '-c', 'deb=$1; shift; dpkg-deb --fsys-tarfile "$deb" | tar -x "$@"', 'sh', path, '-C',
-          isTool ? tools : rootfs, '--keep-directory-symlink', '--no-same-owner', ...excludes,
+          '-c',
+          'deb=$1; shift; dpkg-deb --fsys-tarfile "$deb" | tar -x "$@"',
+          'sh',
+          path,
+          '-C',
+          isTool ? tools : rootfs,
+          '--keep-directory-symlink',
+          '--no-same-owner',
+          ...excludes,
         ],
         { problem: `${name} could not be unpacked` },
       );
@@ -184,20 +218,31 @@ async function finishSystem(rootfs, recipe) {
   }
 
   const user = 'perigee:x:1000:1000:a task:/tmp:/bin/sh';
-  write('etc/passwd', `root:x:0:0:root:/root:/bin/sh\n${user}\n` +
-    'nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n');
+  write(
+    'etc/passwd',
+    `root:x:0:0:root:/root:/bin/sh\n${user}\n` +
+      'nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n',
+  );
   write('etc/group', 'root:x:0:\nperigee:x:1000:\nnogroup:x:65534:\n');
-  write('etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files dns\n' +
-    'services: files\nprotocols: files\n');
+  write(
+    'etc/nsswitch.conf',
+    'passwd: files\ngroup: files\nhosts: files dns\n' + 'services: files\nprotocols: files\n',
+  );
   write('etc/hosts', '127.0.0.1 localhost\n::1 localhost ip6-localhost\n');
   write('etc/hostname', 'perigee\n');
   // Empty, so that a sandbox with a network has a file to mount its resolver over.
   write('etc/resolv.conf', '');
 
   const authorities = file('usr/share/ca-certificates/mozilla');
-  const certificates = readdirSync(authorities).filter((name) => name.endsWith('.crt')).sort();
-  write('etc/ssl/certs/ca-certificates.crt', certificates
-    .map((name) => `${readFileSync(join(authorities, name), 'utf8').trimEnd()}\n`).join(''));
+  const certificates = readdirSync(authorities)
+    .filter((name) => name.endsWith('.crt'))
+    .sort();
+  write(
+    'etc/ssl/certs/ca-certificates.crt',
+    certificates
+      .map((name) => `${readFileSync(join(authorities, name), 'utf8').trimEnd()}\n`)
+      .join(''),
+  );
   await run(file('sbin/ldconfig'), ['-r', rootfs], { problem: 'The library cache was not made' });
 }
 
@@ -210,10 +255,24 @@ async function installRequirements(python, { tools, file, target }) {
   await run(
     python[0],
     [
-      ...python.slice(1), '-c', start, join(tools, 'usr/share/python-wheels'), 'install',
-      '--quiet', '--disable-pip-version-check', '--no-input', '--no-cache-dir', '--no-compile',
-      '--no-deps', '--require-hashes', '--only-binary', ':all:', '--target', target,
-      '--requirement', requirementsPath(file),
+      ...python.slice(1),
+      '-c',
+      start,
+      join(tools, 'usr/share/python-wheels'),
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--no-cache-dir',
+      '--no-compile',
+      '--no-deps',
+      '--require-hashes',
+      '--only-binary',
+      ':all:',
+      '--target',
+      target,
+      '--requirement',
+      requirementsPath(file),
     ],
     { env: pipEnvironment(), problem: `The Python packages of ${file} could not be installed` },
   );
@@ -223,26 +282,54 @@ async function installRequirements(python, { tools, file, target }) {
 /** The caller's pip settings, save those that would put packages elsewhere. */
 function pipEnvironment() {
   const env = { ...process.env, PIP_USER: '0', PIP_REQUIRE_VIRTUALENV: '0', LC_ALL: 'C.UTF-8' };
-  const misleading = ['PYTHONPATH', 'PYTHONHOME', 'PYTHONSTARTUP', 'PIP_TARGET', 'PIP_PREFIX',
-    'PIP_ROOT', 'PIP_CONSTRAINT', 'PIP_REQUIREMENT', 'PIP_NO_BINARY', 'PIP_PYTHON', 'PIP_PLATFORM'];
+  const misleading = [
+    'PYTHONPATH',
+    'PYTHONHOME',
+    'PYTHONSTARTUP',
+    'PIP_TARGET',
+    'PIP_PREFIX',
+    'PIP_ROOT',
+    'PIP_CONSTRAINT',
+    'PIP_REQUIREMENT',
+    'PIP_NO_BINARY',
+    'PIP_PYTHON',
+    'PIP_PLATFORM',
+  ];
   for (const name of misleading) delete env[name];
   return env;
 }
 
 /** Drops the packages' own tests and compiles the rest: sandboxes cannot write .pyc files. */
 async function trimAndCompile(python, { image, rootfs, dist, recipe }) {
-  await run('find', [dist, '-depth', '-type', 'd', '-name', 'tests', '-exec', 'rm', '-rf', '{}', '+']);
+  await run('find', [
+    dist,
+    '-depth',
+    '-type',
+    'd',
+    '-name',
+    'tests',
+    '-exec',
+    'rm',
+    '-rf',
+    '{}',
+    '+',
+  ]);
   const standard = join(rootfs, 'usr/lib', `python${recipe.pythonVersion}`);
   const compile = async (folder, insidePath, exclude) => {
-    const script = recipe.pythonVersion === '2.7'
-      // False means that some file is Python 3 only, as a few packages carry; those stay as source.
-      ? 'import compileall, re, sys; compileall.compile_dir(sys.argv[1], 20, sys.argv[2], ' +
-        'rx=re.compile(sys.argv[3]), quiet=1)'
-      : 'import compileall, re, sys; compileall.compile_dir(sys.argv[1], 20, sys.argv[2], ' +
-        'rx=re.compile(sys.argv[3]), quiet=2)';
-    await run(python[0], [...python.slice(1), '-S', '-E', '-c', script, folder, insidePath, exclude], {
-      problem: 'The Python files could not be compiled',
-    });
+    const script =
+      recipe.pythonVersion === '2.7'
+        ? // False means that some file is Python 3 only, as a few packages carry; those stay as source.
+          'import compileall, re, sys; compileall.compile_dir(sys.argv[1], 20, sys.argv[2], ' +
+          'rx=re.compile(sys.argv[3]), quiet=1)'
+        : 'import compileall, re, sys; compileall.compile_dir(sys.argv[1], 20, sys.argv[2], ' +
+          'rx=re.compile(sys.argv[3]), quiet=2)';
+    await run(
+      python[0],
+      [...python.slice(1), '-S', '-E', '-c', script, folder, insidePath, exclude],
+      {
+        problem: 'The Python files could not be compiled',
+      },
+    );
   };
   await Promise.all([
     compile(standard, `/usr/lib/python${recipe.pythonVersion}`, '/dist-packages/|/lib2to3/tests/'),

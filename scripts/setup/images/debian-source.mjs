@@ -45,7 +45,8 @@ export async function downloadPackages({ suite, isFrozen, names, folder, onNotic
     useSources([mirrors.main]);
     await run('apt-get', [...settings, '-q', 'update'], {
       env,
-      problem: `The package lists of Debian ${suite} could not be fetched. ` +
+      problem:
+        `The package lists of Debian ${suite} could not be fetched. ` +
         'PERIGEE_DEBIAN_MIRROR can name a mirror that has it',
     });
     onNotice(`Debian ${suite}: no security updates on your mirror, going on without them`);
@@ -69,10 +70,13 @@ export function describePackage(path) {
 
 function findMirrors(suite) {
   const configured = configuredSources();
-  const main = process.env.PERIGEE_DEBIAN_MIRROR ??
+  const main =
+    process.env.PERIGEE_DEBIAN_MIRROR ??
     // Other archives than Debian's use its release names too; only Debian's are called debian.
-    (configured.find((source) => isRelease(source.suite) && /\bdebian\/?$/.test(source.uri)) ??
-      configured.find((source) => isRelease(source.suite)))?.uri;
+    (
+      configured.find((source) => isRelease(source.suite) && /\bdebian\/?$/.test(source.uri)) ??
+      configured.find((source) => isRelease(source.suite))
+    )?.uri;
   if (main === undefined) {
     throw new SetupError(
       'This system has no Debian mirror in /etc/apt, and the images are made from Debian ' +
@@ -80,7 +84,8 @@ function findMirrors(suite) {
         'dists/ and pool/), install the package debian-archive-keyring, and run this again.',
     );
   }
-  const security = process.env.PERIGEE_DEBIAN_SECURITY_MIRROR ??
+  const security =
+    process.env.PERIGEE_DEBIAN_SECURITY_MIRROR ??
     configured.find((source) => source.suite.endsWith('-security'))?.uri ??
     `${main.replace(/\/$/, '')}-security`;
   const options = existsSync(keyring) ? ` [signed-by=${keyring}]` : '';
@@ -124,6 +129,7 @@ function isRelease(suite) {
 }
 
 function isDebianSuite(suite) {
-  return /^(bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing|unstable)(-|$)/
-    .test(suite);
+  return /^(bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing|unstable)(-|$)/.test(
+    suite,
+  );
 }

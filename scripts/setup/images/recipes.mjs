@@ -8,8 +8,19 @@ import { readFileSync } from 'node:fs';
 const recipeVersion = 1;
 
 const system = [
-  'base-files', 'ca-certificates', 'coreutils', 'dash', 'debianutils', 'findutils', 'grep', 'gzip',
-  'libc-bin', 'libstdc++6', 'netbase', 'sed', 'tar',
+  'base-files',
+  'ca-certificates',
+  'coreutils',
+  'dash',
+  'debianutils',
+  'findutils',
+  'grep',
+  'gzip',
+  'libc-bin',
+  'libstdc++6',
+  'netbase',
+  'sed',
+  'tar',
 ];
 
 export const recipes = [
@@ -28,7 +39,16 @@ export const recipes = [
     debianPackages: [...system, 'python2.7', 'python-pip-whl/bullseye'],
     requirements: 'geospatial-py2.7.txt',
     clientRequirements: 'client-py2.7.txt',
-    imports: ['numpy', 'pandas', 'shapely.geometry', 'fiona', 'pyproj', 'rasterio', 'geopandas', 'matplotlib'],
+    imports: [
+      'numpy',
+      'pandas',
+      'shapely.geometry',
+      'fiona',
+      'pyproj',
+      'rasterio',
+      'geopandas',
+      'matplotlib',
+    ],
     // There are no cp27mu wheels for other processors.
     architectures: ['x64'],
   },

@@ -34,7 +34,9 @@ describe('process provider', () => {
         env: process.env,
       },
     );
-    created.onEnded((instance) => ended.push(instance));
+    // This test's list: what ends while it is cleaned up is not the next test's.
+    const heard = ended;
+    created.onEnded((instance) => heard.push(instance));
     return created;
   };
   const started = async (instance: InstanceId): Promise<{ arguments: string[]; token: string }> => {

@@ -270,6 +270,16 @@ describe('a client that is wrong', () => {
     await closed;
   });
 
+  it('is refused when it does not say who it is', async () => {
+    await using other = await startGatewayMesh({ headersTimeoutMs: 100 });
+    const [address] = other.host.addresses();
+    if (address === undefined) throw new Error('the mesh listens');
+    const signal = AbortSignal.timeout(5_000);
+    const silent = new TestClient(await dialer.open(address, clientProtocol, { signal }));
+    const refused = await silent.reply((reply) => reply.kind === 'refused');
+    expect(refused).toMatchObject({ code: 'token_missing' });
+  });
+
   it('hears of each failed call by its id, and the others go on', async () => {
     const client = await connect();
     const unknown = client.call('groups.get', { id: 'ffffffffffff' });

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pack, unpack } from 'msgpackr';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CallEnd, Sandbox, SandboxOptions, Sandboxes } from '../../../isolation/sandboxes.ts';
+import type { CallEnd, Sandbox, Sandboxes, SandboxOptions } from '../../../isolation/sandboxes.ts';
 import { openSandboxes } from '../../../isolation/sandboxes.ts';
 
 const pythons = ['2.7', '3.11'] as const;
@@ -65,7 +65,9 @@ describe.each(pythons)('the harness under Python %s', (python) => {
       bytes: Buffer.from([0, 255, 128]),
       nested: { list: Array.from({ length: 20 }, (_, index) => index) },
     };
-    const sandbox = start('def f(value, key=None): return [value, key]', { resultFormat: 'msgpack' });
+    const sandbox = start('def f(value, key=None): return [value, key]', {
+      resultFormat: 'msgpack',
+    });
     const payload = Buffer.concat([Buffer.from('M'), pack([[value], { key: 'word' }])]);
     const end = await sandbox.feed({ payload, payloadTag: 0x4d });
     if (end.kind !== 'ended') throw new Error('the worker ended');
@@ -163,11 +165,11 @@ def f():
     const sandbox = start(`
 import os
 def f(n):
-    os.write(1, ('%d ' % n).encode() * 50)
+    if n % 3: os.write(1, ('%d ' % n).encode() * 50)
     return n`);
     const ends = await Promise.all(Array.from({ length: 300 }, (_, n) => sandbox.call(n)));
     for (const [n, end] of ends.entries()) {
-      expect(end.kind === 'ended' ? end.log : '').toBe(`${n} `.repeat(50));
+      expect(end.kind === 'ended' ? end.log : '').toBe(n % 3 === 0 ? '' : `${n} `.repeat(50));
     }
   });
 
@@ -277,7 +279,9 @@ def f(order):
   });
 
   it('offers the perigee package', async () => {
-    const end = await call('def f():\n    import perigee.imagery\n    return perigee.imagery.__name__');
+    const end = await call(
+      'def f():\n    import perigee.imagery\n    return perigee.imagery.__name__',
+    );
     expect(end).toMatchObject({ value: 'perigee.imagery' });
   });
 });

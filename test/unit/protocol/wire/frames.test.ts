@@ -15,7 +15,8 @@ describe('a frame reader', () => {
       let position = 0;
       while (position < stream.length) {
         const end = Math.min(stream.length, position + 1 + nextBelow(random, 9));
-        for (const body of reader.push(stream.subarray(position, end))) read.push(Uint8Array.from(body));
+        for (const body of reader.push(stream.subarray(position, end)))
+          read.push(Uint8Array.from(body));
         position = end;
       }
       expect(read).toEqual(bodies);

@@ -1,6 +1,7 @@
 /**
- * The reading end of a worker's stdout and stderr: a named pipe, since user code may open
- * `/dev/stdout`, which a socket (what Node gives as a pipe) refuses.
+ * The reading end of a named pipe from a worker. Its output comes by one, since user code may open
+ * `/dev/stdout`, which a socket (what Node gives as a pipe) refuses; its results by another, since
+ * the two must be read in step, now and not at the event loop's next turn.
  */
 import { execFile } from 'node:child_process';
 import { chownSync, closeSync, constants, openSync, readSync } from 'node:fs';
@@ -10,14 +11,15 @@ import type { SlotIdentity } from './slot-identity.ts';
 
 /** What a full pipe holds, and so the most that one read can take. */
 const readBytesMax = 64 * 1024;
-/** Read of one worker in one period: a flood at 100 MB/s costs the agent a few percent of a core, no more. */
-const periodBytesMax = 1024 * 1024;
+/** Of output in one period: a flood at 100 MB/s costs the agent a few percent of a core, no more. */
+export const floodBytesMax = 1024 * 1024;
 const periodMs = 10;
 
-export class OutputPipe {
+export class PipeReader {
   readonly #socket: Socket;
   readonly #fd: number;
   readonly #onBytes: (bytes: Buffer) => void;
+  readonly #periodBytesMax: number;
   readonly #drainBuffer = Buffer.allocUnsafe(readBytesMax);
   #periodBytes = 0;
   #pause: NodeJS.Timeout | null = null;
@@ -25,9 +27,10 @@ export class OutputPipe {
   /** Resolves when every writer is gone and all has been read, or when it was closed. */
   readonly ended: Promise<void>;
 
-  constructor(fd: number, onBytes: (bytes: Buffer) => void) {
+  constructor(fd: number, onBytes: (bytes: Buffer) => void, options: { periodBytesMax: number }) {
     this.#fd = fd;
     this.#onBytes = onBytes;
+    this.#periodBytesMax = options.periodBytesMax;
     const buffer = Buffer.allocUnsafe(readBytesMax);
     this.#socket = new Socket({
       fd,
@@ -51,13 +54,13 @@ export class OutputPipe {
     this.#socket.resume();
   }
 
-  /** Takes what is in the pipe now, up to the capacity of a pipe, before it returns. */
-  drain(): void {
-    let left = readBytesMax;
+  /** Takes what is in the pipe now, up to a bound, before it returns. */
+  drain(bytesMax = readBytesMax): void {
+    let left = bytesMax;
     while (!this.#ended && left > 0) {
       let size: number;
       try {
-        size = readSync(this.#fd, this.#drainBuffer, 0, left, null);
+        size = readSync(this.#fd, this.#drainBuffer, 0, Math.min(left, readBytesMax), null);
       } catch {
         // EAGAIN: it is empty.
         return;
@@ -77,7 +80,8 @@ export class OutputPipe {
   #read(bytes: Buffer): boolean {
     this.#onBytes(bytes);
     this.#periodBytes += bytes.length;
-    if (this.#periodBytes < periodBytesMax || this.#pause !== null) return this.#pause === null;
+    if (this.#periodBytes < this.#periodBytesMax || this.#pause !== null)
+      return this.#pause === null;
     this.#pause = setTimeout(() => {
       this.#pause = null;
       this.#periodBytes = 0;
@@ -87,22 +91,31 @@ export class OutputPipe {
   }
 }
 
-/** The two ends of a new named pipe. The caller closes the writing end once a child has it. */
-export interface OutputEnds {
+/** The two ends of a named pipe. The caller closes the writing end once a child has it. */
+export interface PipeEnds {
   readFd: number;
   writeFd: number;
 }
 
 /**
- * Makes the pipe and opens both ends, the reading one first and without blocking.
+ * Makes named pipes that a slot's user may open by name.
  * @throws Error of the file system.
  */
-export async function createOutputPipe(
-  path: string,
+export async function makePipes(
+  paths: readonly string[],
   identity: SlotIdentity | null,
-): Promise<OutputEnds> {
-  await promisify(execFile)('mkfifo', ['-m', '600', path]);
-  if (identity !== null) chownSync(path, identity.uid, identity.gid);
+): Promise<void> {
+  await promisify(execFile)('mkfifo', ['-m', '600', ...paths]);
+  if (identity !== null) {
+    for (const path of paths) chownSync(path, identity.uid, identity.gid);
+  }
+}
+
+/**
+ * Opens both ends, the reading one first and without blocking.
+ * @throws Error of the file system.
+ */
+export function openPipe(path: string): PipeEnds {
   const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     // Blocking: the flag belongs to the open pipe, and user code would get EAGAIN from print.
