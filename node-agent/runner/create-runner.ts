@@ -242,14 +242,16 @@ function findRefusal(
   return undefined;
 }
 
-/** A folder that the slot's user cannot walk, as text with the fix. */
+/** A folder that the slot's user cannot walk to, as text with the fix. */
 function findClosedFolder(start: WorkerStart, parts: RunnerParts): string | undefined {
   if (parts.identities === null || parts.isolation === 'none') return undefined;
   for (const path of [start.files.rootfs, ...parts.settings.mounts.map((mount) => mount.path)]) {
     const closed = findUnreachable(path);
-    if (closed !== undefined) {
-      return `sandboxes run as another user and cannot reach ${path}: run \`chmod o+x ${closed}\`, or put it elsewhere`;
-    }
+    if (closed === undefined) continue;
+    // Where there are mount namespaces, a mount can be brought into reach; not if it is closed itself.
+    const isMount = path !== start.files.rootfs;
+    if (isMount && parts.isolation !== 'minimal' && closed !== path) continue;
+    return `sandboxes run as another user and cannot reach ${path}: run \`chmod o+x ${closed}\`, or put it elsewhere`;
   }
   return undefined;
 }

@@ -13,12 +13,22 @@ import {
   withLimits,
 } from './launch.ts';
 import { buildSeccompProgram, findSeccompArch } from './seccomp.ts';
+import { findUnreachable } from './staging.ts';
 
 const devShmBytes = 64 * 1024 * 1024;
 /** For mount points only. */
 const folderBytes = 64 * 1024;
 
-export function planBubblewrap(context: LaunchContext): LaunchPlan {
+/**
+ * Makes folders that the slot's user cannot walk to (a root agent's home, mostly) visible to it:
+ * binds them below a folder that it can, in a mount namespace that only this worker has.
+ * SOURCE DEST pairs until `--`, then the command.
+ */
+const bindScript =
+  'set -e; while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"';
+
+export function planBubblewrap(machine: LaunchContext): LaunchPlan {
+  const { context, command: reach } = bringIntoReach(machine);
   const arch = findSeccompArch(context.arch);
   const sandboxed = [
     ...bubblewrapArguments(context),
@@ -27,7 +37,7 @@ export function planBubblewrap(context: LaunchContext): LaunchPlan {
     ...['--', context.pythonPath, ...harnessArguments('/perigee/harness.py')],
   ];
   return {
-    argv: withLimits(context, [...changeUser(context), 'bwrap', ...sandboxed]),
+    argv: withLimits(context, [...reach, ...changeUser(context), 'bwrap', ...sandboxed]),
     environment: baseEnvironment(context),
     seccompProgram: arch === undefined ? null : buildSeccompProgram(arch, { denyInet: false }),
     hasInfo: true,
@@ -46,6 +56,23 @@ export function planBubblewrap(context: LaunchContext): LaunchPlan {
       seccomp: null,
       landlock: null,
     },
+  };
+}
+
+/** The mounts as the slot's user can reach them, and the command that makes them so. */
+function bringIntoReach(context: LaunchContext): { context: LaunchContext; command: string[] } {
+  const { identity, mounts, rootFolder } = context;
+  const far = identity === null ? [] : mounts.filter((mount) => findUnreachable(mount.path));
+  if (far.length === 0) return { context, command: [] };
+  const near = far.map((mount) => ({ ...mount, path: join(rootFolder, mount.name) }));
+  const pairs = far.flatMap((mount, at) => [mount.path, near[at]?.path ?? '']);
+  const unshare = ['unshare', '--mount', '--propagation', 'private'];
+  return {
+    context: {
+      ...context,
+      mounts: mounts.map((mount) => near.find((other) => other.name === mount.name) ?? mount),
+    },
+    command: [...unshare, '/bin/sh', '-c', bindScript, 'sh', ...pairs, '--'],
   };
 }
 

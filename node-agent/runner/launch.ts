@@ -124,7 +124,7 @@ export function harnessRlimits(context: LaunchContext): Record<string, number> {
   if (context.hasCgroup) return {};
   return {
     nproc: context.processesMax,
-    // Beyond what the watch over resident memory catches; mapped files do not count.
-    data: context.memoryBytes,
+    // For what grows too quickly for the watch over resident memory; mapped files do not count.
+    data: 2 * context.memoryBytes,
   };
 }

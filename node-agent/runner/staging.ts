@@ -143,11 +143,12 @@ function createWorkerFolder(path: string, identity: SlotIdentity | null): Worker
   chmodSync(path, 0o710);
   const inFolder = makeFolder(join(path, 'in'), 0o750);
   const tmpFolder = makeFolder(join(path, 'tmp'), 0o700);
-  const rootFolder = makeFolder(join(path, 'root'), 0o700);
+  const rootFolder = makeFolder(join(path, 'root'), 0o710);
   if (identity !== null) {
     // Its group may walk in; no other slot's can.
     chownSync(path, 0, identity.gid);
     chownSync(inFolder, 0, identity.gid);
+    chownSync(rootFolder, 0, identity.gid);
     chownSync(tmpFolder, identity.uid, identity.gid);
   }
   return {

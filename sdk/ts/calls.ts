@@ -1,5 +1,4 @@
 /** From the iterables of a `map` to the arguments of its calls. */
-import { toError } from '../../protocol/base/errors.ts';
 import type { Value } from './value.ts';
 
 /** What `map` takes: an array, a generator, or an asynchronous one. */
@@ -20,7 +19,7 @@ export async function* zipCalls(
     for (;;) {
       const args: Value[] = [];
       for (const [index, source] of sources.entries()) {
-        const item = source === undefined ? undefined : await nextOf(source);
+        const item = source === undefined ? undefined : await source.next();
         if (item === undefined || item.done === true) {
           sources[index] = undefined;
           args.push(null);
@@ -36,13 +35,4 @@ export async function* zipCalls(
 
 function openSource(input: MapInput): Source {
   return Symbol.asyncIterator in input ? input[Symbol.asyncIterator]() : input[Symbol.iterator]();
-}
-
-// Awaiting each of a million numbers costs more than sending them.
-function nextOf(source: Source): IteratorResult<Value> | Promise<IteratorResult<Value>> {
-  try {
-    return source.next();
-  } catch (caught) {
-    throw toError(caught);
-  }
 }

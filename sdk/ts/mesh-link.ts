@@ -92,7 +92,10 @@ export function createMeshLink(
   };
   const sharedStream = async (signal: AbortSignal): Promise<ClientStream> => {
     const before = shared;
-    const open = before === undefined ? undefined : await untilAborted(
+    const open =
+      before === undefined
+        ? undefined
+        : await untilAborted(
             before.catch(() => undefined),
             signal,
           );
@@ -217,7 +220,10 @@ async function openOrHangUp(
   dependencies: MeshLinkDependencies,
   signal: AbortSignal,
 ): Promise<ClientStream> {
-  using deadline = createDeadline({ signal, timeoutMs: openMsMax }, 'Connecting to the coordinator');
+  using deadline = createDeadline(
+    { signal, timeoutMs: openMsMax },
+    'Connecting to the coordinator',
+  );
   try {
     return await untilAborted(dependencies.open(deadline.signal), deadline.signal);
   } catch (caught) {

@@ -46,7 +46,10 @@ export function createMeshTransport(address: MeshAddress & { token: string }): M
   const dial = async (signal: AbortSignal): Promise<ClientStream> => {
     host ??= startHost();
     const { open } = await host;
-    let failure: unknown = new PerigeeError('unreachable', `${address.url} names no libp2p address.`);
+    let failure: unknown = new PerigeeError(
+      'unreachable',
+      `${address.url} names no libp2p address.`,
+    );
     for (const target of targets) {
       try {
         return createClientStream(await open(target, clientProtocol, { signal }), identity);

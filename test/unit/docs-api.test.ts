@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { groupBounds } from '../../coordinator/gateway/input/group-request.ts';
-import { gatewayDefaults } from '../../coordinator/gateway/settings.ts';
 import { operations } from '../../coordinator/gateway/operations/table.ts';
+import { gatewayDefaults } from '../../coordinator/gateway/settings.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
@@ -34,7 +34,8 @@ function servedCalls(): Set<string> {
   for (const match of routes.matchAll(/method: '([A-Z]+)',\s+url: '([^']+)'/g)) {
     add(match[1], match[2]);
   }
-  for (const match of routes.matchAll(/server\.(get|put|head)\('([^']+)'/g)) add(match[1], match[2]);
+  for (const match of routes.matchAll(/server\.(get|put|head)\('([^']+)'/g))
+    add(match[1], match[2]);
   return calls;
 }
 

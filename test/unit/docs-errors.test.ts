@@ -21,7 +21,8 @@ describe('docs/errors.md', () => {
   });
 
   it('lists every exit code', () => {
-    for (const code of Object.values(exitCodes)) expect(page).toMatch(new RegExp(`^\\| ${code} \\|`, 'm'));
+    for (const code of Object.values(exitCodes))
+      expect(page).toMatch(new RegExp(`^\\| ${code} \\|`, 'm'));
   });
 
   it('is what `node scripts/docs/errors.ts` writes', () => {

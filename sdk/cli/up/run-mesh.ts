@@ -32,9 +32,10 @@ export interface MeshRun {
 }
 
 const firstPauseMs = 250;
-const pauseMaxMs = 10_000;
+/** Well below a lease: running tasks outlive the pause. */
+const pauseMaxMs = 5_000;
 /** A coordinator that was up for so long starts the pauses over. */
-const healthyMs = 60_000;
+const healthyMs = 10_000;
 /** Starts in a row that fail before it gives up. */
 const failedStartsMax = 8;
 /** For nodes that the coordinator left behind; their tasks were drained with it. */

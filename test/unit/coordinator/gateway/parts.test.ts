@@ -213,7 +213,14 @@ describe('local images', () => {
       await mkdir(join(folder, digest));
       const path = join(folder, digest, 'image.json');
       const python = { implementation: 'CPython', version: '2.7.18', path: '/usr/bin/python2.7' };
-      const image = { name: 'a:b', names: ['a:b', 'c:d'], digest, python, arch: 'x64', sizeBytes: 5 };
+      const image = {
+        name: 'a:b',
+        names: ['a:b', 'c:d'],
+        digest,
+        python,
+        arch: 'x64',
+        sizeBytes: 5,
+      };
       await writeFile(path, text ?? JSON.stringify(image));
       await utimes(path, builtAt, builtAt);
     };

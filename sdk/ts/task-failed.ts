@@ -1,8 +1,5 @@
-/** What the SDK throws besides `PerigeeError`: a task that failed, and a map that was cut short. */
-import { type ErrorCode, PerigeeError } from '../../protocol/base/errors.ts';
+/** The error that a failed task's result is. */
 import type { FailureCode } from '../../protocol/wire/task.ts';
-import type { Task } from './task.ts';
-import type { Value } from './value.ts';
 
 /** How a task failed. */
 export interface TaskFailure {
@@ -47,21 +44,5 @@ export class TaskFailed extends Error implements TaskFailure {
     this.logTail = failure.logTail;
     this.attempts = failure.attempts;
     this.node = failure.node;
-  }
-}
-
-/** A map was cut short; `tasks` are on disk and run all the same, `cause` says why. */
-export class MapError extends PerigeeError {
-  override name = 'MapError';
-  readonly tasks: readonly Task<Value>[];
-
-  constructor(cause: Error, tasks: readonly Task<Value>[]) {
-    const code: ErrorCode = cause instanceof PerigeeError ? cause.code : 'invalid_request';
-    super(
-      code,
-      `The map was cut short, ${tasks.length} tasks are on disk and run: ${cause.message}`,
-      { cause, ...(cause instanceof PerigeeError ? { fix: cause.fix } : {}) },
-    );
-    this.tasks = tasks;
   }
 }

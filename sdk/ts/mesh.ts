@@ -1,0 +1,130 @@
+/** A connection to a mesh. */
+import { PerigeeError } from '../../protocol/base/errors.ts';
+import type { GroupRequest, StatusView, WhoamiView } from '../../protocol/wire/api.ts';
+import type { NamespaceName } from '../../protocol/wire/ids.ts';
+import { CloudFunction } from './cloud-function.ts';
+import { createDeadline, type WaitOptions } from './deadline.ts';
+import { type FunctionText, readFunctionSource } from './function-source.ts';
+import type { MeshLink } from './mesh-link.ts';
+import { createOutcomeFollower } from './outcome-follower.ts';
+import { hashOf } from './submission.ts';
+import { Task } from './task.ts';
+import { createTaskHandle, type MeshContext } from './task-handle.ts';
+import type { Value } from './value.ts';
+
+/** A function and what its tasks may use; docs/api.md says each field's default and bounds. */
+export type FunctionOptions = FunctionText &
+  Omit<Partial<GroupRequest>, 'function' | 'cloudpickle' | 'resultFormat'> & {
+    /** Name of the function in the source; default: the only one at its top level. */
+    entry?: string;
+  };
+
+/** Source up to this travels with the request; longer source as a blob. */
+const inlineSourceBytesMax = 1024 * 1024;
+
+/**
+ * A connection to a mesh, made by `connect`. It comes back by itself when the coordinator was away.
+ * @example
+ * await using mesh = await connect();
+ */
+export class Mesh implements AsyncDisposable {
+  readonly #context: MeshContext;
+  readonly #close: () => Promise<void>;
+
+  /** Meshes come from `connect`. */
+  constructor(connection: { link: MeshLink; close: () => Promise<void> }) {
+    const { link } = connection;
+    this.#context = { link, follower: createOutcomeFollower(link) };
+    this.#close = connection.close;
+  }
+
+  /** The token's role and namespace. */
+  whoami(options: WaitOptions = {}): Promise<WhoamiView> {
+    return this.#context.link.call('whoami', {}, options);
+  }
+
+  /** Counts of the namespace and of the nodes that serve it. */
+  status(options: WaitOptions = {}): Promise<StatusView> {
+    return this.#context.link.call('status.get', {}, options);
+  }
+
+  /**
+   * Makes sure that a namespace is there, by default the token's own; harmless to repeat.
+   * @throws PerigeeError forbidden when the token may not make another one.
+   */
+  async createNamespace(
+    name?: string,
+    options: WaitOptions = {},
+  ): Promise<{ namespace: NamespaceName; created: boolean }> {
+    const { link } = this.#context;
+    using deadline = createDeadline(options, 'createNamespace');
+    const { signal } = deadline;
+    const wanted = name ?? (await this.whoami({ signal })).namespace;
+    return link.call('namespaces.create', { name: wanted }, { signal });
+  }
+
+  /**
+   * Puts a Python function on the mesh; later changes of the file are not seen.
+   * @throws PerigeeError invalid_request, image_unknown, unsatisfiable, forbidden.
+   * @example
+   * const double = await mesh.createFunction<number>({ source: 'def double(x):\n    return 2 * x\n' });
+   */
+  async createFunction<Result = Value>(
+    options: FunctionOptions,
+    wait: WaitOptions = {},
+  ): Promise<CloudFunction<Result>> {
+    const { link } = this.#context;
+    using deadline = createDeadline(wait, 'createFunction');
+    const { signal } = deadline;
+    const { source: _source, file: _file, entry: _entry, ...group } = options;
+    const { bytes, entry } = await readFunctionSource(options);
+    const isInline = bytes.length <= inlineSourceBytesMax;
+    const hash = hashOf(bytes);
+    if (!isInline) await link.upload({ hash, bytes }, { signal });
+    const request: GroupRequest = {
+      ...group,
+      name: group.name ?? entry,
+      function: { kind: 'source', entry, ...(isInline ? { inline: bytes } : { blob: hash }) },
+      resultFormat: 'msgpack',
+    };
+    return new CloudFunction<Result>(
+      this.#context,
+      await link.call('groups.create', request, { signal }),
+    );
+  }
+
+  /**
+   * A function that was made before, in any process, by its id or a unique beginning of it.
+   * @throws PerigeeError not_found, ambiguous_id; invalid_request when Python pickles are its arguments.
+   */
+  async findFunction<Result = Value>(
+    guid: string,
+    options: WaitOptions = {},
+  ): Promise<CloudFunction<Result>> {
+    const group = await this.#context.link.call('groups.get', { id: guid }, options);
+    if (group.resultFormat === 'pickle') {
+      throw new PerigeeError('invalid_request', `Group ${group.name} returns Python pickles.`, {
+        fix: 'Call it from Python, or make it with result_format="json".',
+      });
+    }
+    return new CloudFunction<Result>(this.#context, group);
+  }
+
+  /**
+   * A task of any process by its two ids; the mesh is asked when something of it is wanted.
+   * @throws PerigeeError invalid_request when the texts are not ids.
+   */
+  task<Result = Value>(guid: string, tuid: string): Task<Result> {
+    return new Task<Result>(createTaskHandle(this.#context, { guid, tuid }));
+  }
+
+  /** Ends all waits and the connection; the tasks run on. Idempotent. */
+  async close(): Promise<void> {
+    await this.#context.follower.close();
+    await this.#close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
