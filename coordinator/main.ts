@@ -5,13 +5,17 @@
 import pino from 'pino';
 import { exitCodes, PerigeeError, toError } from '../protocol/base/errors.ts';
 import type { CoordinatorSettings } from './settings.ts';
-import { parseSettings } from './settings.ts';
+import { coordinatorHelp, parseSettings } from './settings.ts';
 import type { Coordinator } from './start-coordinator.ts';
 import { startCoordinator } from './start-coordinator.ts';
 
 async function main(): Promise<void> {
   // Whatever is made below the data directory is its owner’s alone.
   process.umask(0o077);
+  if (process.argv.includes('--help') || process.argv.includes('-h')) {
+    process.stdout.write(coordinatorHelp());
+    return;
+  }
   const settings = parseSettings({
     argv: process.argv.slice(2),
     env: process.env,

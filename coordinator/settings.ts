@@ -254,6 +254,17 @@ export function environmentName(key: string): string {
   return `PERIGEE_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
 
+/** One entry for each flag, and where the rest is told. */
+export function coordinatorHelp(): string {
+  const lines = Object.entries<Setting<unknown>>(settingsTable)
+    .filter(([, { flag }]) => flag !== null)
+    .map(([key, { flag, type, doc }]) => {
+      const value = type === 'switch' ? '' : type === 'text' || type === 'list' ? ' TEXT' : ' N';
+      return `  ${flag}${value}, ${environmentName(key)}\n      ${doc}`;
+    });
+  return `Usage: scripts/perigee coordinator [options]\n\n${lines.join('\n')}\n\ndocs/settings.md lists what only the environment sets.\n`;
+}
+
 /** Memory of one local-process node in bytes: its share of the machine, 2 GiB when there is so much. */
 export function localNodeMemoryBytes(settings: CoordinatorSettings, totalBytes: number): number {
   if (settings.nodeMemoryBytes > 0) return settings.nodeMemoryBytes;
@@ -344,11 +355,6 @@ function checkRelations(settings: CoordinatorSettings): void {
   }
   if (settings.retryDelayBaseMs > settings.retryDelayMaxMs) {
     refuse('The first retry delay is longer than the longest.');
-  }
-  for (const mount of settings.mounts) {
-    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}=\/?.+$/.test(mount)) {
-      refuse(`--mount is "${mount}", not NAME=DIR.`);
-    }
   }
   assert(Object.isFrozen(settings), 'settings do not change');
 }

@@ -28,6 +28,7 @@ import { readDirectoryTokens } from './identity.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
+import { readMounts } from './read-mounts.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { localNodeMemoryBytes } from './settings.ts';
 import { openBlobStore } from './store/blob-store.ts';
@@ -77,6 +78,7 @@ const clock = { nowMs: () => Date.now() };
  */
 export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
   const { settings, log } = deps;
+  const mounts = readMounts(settings.mounts);
   const stack = new AsyncDisposableStack();
   try {
     const directory = openDataDirectory(settings.data);
@@ -159,7 +161,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       onBroken: (path, error) => log.warn({ path, err: error }, 'an image cannot be read'),
     });
     const joinAddress = chooseJoinAddress(host.addresses());
-    const fleet = createLocalFleet({ ...deps, driver, store, images, joinAddress });
+    const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
     const gateway = createGateway(
       { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
@@ -203,6 +205,7 @@ function createLocalFleet(
     store: Store;
     images: Parameters<typeof createFleet>[0]['images'];
     joinAddress: string;
+    mounts: readonly string[];
   },
 ): Fleet {
   const { settings, store } = deps;
@@ -219,7 +222,7 @@ function createLocalFleet(
         cpus: 1,
         memoryBytes: localNodeMemoryBytes(settings, totalmem()),
       },
-      mounts: settings.mounts,
+      mounts: deps.mounts,
       orphanMs: settings.nodeOrphanMs,
       watchMs: adoptedWatchMs,
       env: deps.env,

@@ -265,7 +265,7 @@ export const agentSettingsTable = {
     min: 0,
     max: 2 ** 50,
     flag: null,
-    env: 'PERIGEE_DISK_FREE_BYTES_MIN',
+    env: 'PERIGEE_AGENT_DISK_FREE_BYTES_MIN',
     doc: 'With less free disk than this the node takes no work.',
   },
 } as const satisfies Record<string, Entry>;

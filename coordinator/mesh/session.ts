@@ -74,6 +74,7 @@ export function startSession(
 
   const frames = createFrameStream(stream, {
     onMessage: (message) => take(message),
+    onInvalid: (error) => refuse(error),
     onClose: (error) => {
       clearTimeout(greetingTimer);
       const ended = phase;

@@ -45,7 +45,10 @@ export interface CoreSettings {
   stopOrphanedMs: number;
   /** Whether groups that ask for network get it here; else their tasks fail with the fix. */
   allowNetwork: boolean;
-  /** With less free disk than this no work is taken. */
+  /**
+   * With less free disk than this no work is taken. Well below the coordinator's own mark: on one disk,
+   * what it accepted before it began to refuse must still be run.
+   */
   diskFreeBytesMin: number;
 }
 
@@ -73,5 +76,5 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   orphanedMs: null,
   stopOrphanedMs: 15_000,
   allowNetwork: false,
-  diskFreeBytesMin: 512 * mib,
+  diskFreeBytesMin: 128 * mib,
 };

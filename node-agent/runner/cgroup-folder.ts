@@ -55,7 +55,9 @@ export function killMembers(folder: string): void {
     if (!Number.isSafeInteger(pid) || pid <= 1) continue;
     try {
       process.kill(pid, 'SIGKILL');
-    } catch {}
+    } catch {
+      // It ended by itself between the reading and the kill.
+    }
   }
 }
 

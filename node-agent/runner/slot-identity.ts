@@ -48,7 +48,9 @@ export function createSlotIdentities(folder: string, agent: AgentMark): SlotIden
       for (const identity of taken.values()) {
         try {
           unlinkSync(join(folder, String(identity.uid)));
-        } catch {}
+        } catch {
+          // Removed by hand: it is free either way.
+        }
       }
       taken.clear();
     },

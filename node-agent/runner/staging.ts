@@ -106,7 +106,9 @@ function sweepTemporary(agent: AgentMark): void {
     if (mark === undefined || !isStaleMark(mark, agent)) continue;
     try {
       rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    } catch {}
+    } catch {
+      // Another user's, who will sweep it.
+    }
   }
 }
 

@@ -148,7 +148,12 @@ function listenError(listen: readonly string[], error: Error): Error {
   if (!mentions(error, 'EADDRINUSE') && !mentions(error, 'EACCES')) {
     if (error.name !== 'UnsupportedListenAddressesError') return error;
   }
-  return new PerigeeError('port_taken', `Cannot listen on ${listen.join(', ')}: ${error.message}`, {
+  const why = mentions(error, 'EADDRINUSE')
+    ? 'the port is in use'
+    : mentions(error, 'EACCES')
+      ? 'this port needs more rights'
+      : 'this machine has no such address';
+  return new PerigeeError('port_taken', `Cannot listen on ${listen.join(', ')}: ${why}.`, {
     cause: error,
   });
 }

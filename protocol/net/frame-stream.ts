@@ -12,6 +12,7 @@ import { createFrameReader } from '../wire/frames.ts';
 import { frameBytesMax } from '../wire/limits.ts';
 import { frameQueueBytesMax } from './limits.ts';
 import { streamDrained } from './stream-drained.ts';
+import { createStreamHold } from './stream-hold.ts';
 
 const headerBytes = 4;
 
@@ -19,6 +20,11 @@ const headerBytes = 4;
 export interface FrameStreamSettings {
   /** A decoded, not yet checked message. What it throws closes the stream with that error. */
   onMessage(message: unknown): void;
+  /**
+   * Bytes came that are no frame; nothing more is read, so this is the moment to say so and close.
+   * Without it the stream is closed at once.
+   */
+  onInvalid?(error: PerigeeError): void;
   /** Once, whichever end closed it; undefined when it was closed in order. */
   onClose(error: Error | undefined): void;
   /** Longest frame taken, in bytes; `frameBytesMax` by default. */
@@ -55,6 +61,7 @@ const closeMsMax = 1_000;
 /** Talks frames over a stream that is open. */
 export function createFrameStream(stream: Stream, settings: FrameStreamSettings): FrameStream {
   const reader = createFrameReader(settings.frameBytesMax ?? frameBytesMax);
+  const hold = createStreamHold(stream);
   const sizeMax = settings.frameBytesMax ?? frameBytesMax;
   const queueMax = settings.queuedBytesMax ?? frameQueueBytesMax;
   let queue: Uint8Array[] = [];
@@ -89,7 +96,13 @@ export function createFrameStream(stream: Stream, settings: FrameStreamSettings)
       if (data instanceof Uint8Array) readChunk(data);
       else for (const chunk of data) readChunk(chunk);
     } catch (caught) {
-      fail(toError(caught));
+      const error = toError(caught);
+      const isInvalid = error instanceof PerigeeError && error.code === 'frame_invalid';
+      if (isInvalid && settings.onInvalid !== undefined && open) {
+        // Behind bytes that are no frame nothing can be told apart any more.
+        stream.removeEventListener('message', onData);
+        settings.onInvalid(error);
+      } else fail(error);
     }
   };
   const readChunk = (chunk: Uint8Array): void => {
@@ -169,10 +182,10 @@ export function createFrameStream(stream: Stream, settings: FrameStreamSettings)
       return new Promise((resolve) => waiters.push(resolve));
     },
     pause: () => {
-      if (open) stream.pause();
+      if (open) hold.pause();
     },
     resume: () => {
-      if (open) stream.resume();
+      if (open) hold.resume();
     },
     async close() {
       if (!open) return;

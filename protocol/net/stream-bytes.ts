@@ -9,6 +9,7 @@ import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame } from '../wire/frames.ts';
 import { blobFrameBytesMax, blobIdleMsMax, readAheadBytesMax } from './limits.ts';
 import { streamDrained } from './stream-drained.ts';
+import { createStreamHold } from './stream-hold.ts';
 
 /** Reads a stream in order: first frames, then raw bytes. */
 export interface StreamReader {
@@ -27,8 +28,8 @@ export interface StreamReader {
 /** Starts to read a stream; call it before anything is awaited, so that no byte is missed. */
 export function createStreamReader(stream: Stream): StreamReader {
   const chunks: Uint8Array[] = [];
+  const hold = createStreamHold(stream);
   let held = 0;
-  let paused = false;
   let ended = false;
   let failure: Error | undefined;
   let wake: (() => void) | undefined;
@@ -41,10 +42,7 @@ export function createStreamReader(stream: Stream): StreamReader {
     if (data instanceof Uint8Array) chunks.push(data);
     else chunks.push(...data);
     held += data.byteLength;
-    if (held > readAheadBytesMax && !paused && stream.readStatus === 'readable') {
-      paused = true;
-      stream.pause();
-    }
+    if (held > readAheadBytesMax) hold.pause();
     notify();
   });
   stream.addEventListener('close', (event: StreamCloseEvent) => {
@@ -57,10 +55,7 @@ export function createStreamReader(stream: Stream): StreamReader {
     notify();
   });
   const more = async (): Promise<void> => {
-    if (paused && held === 0 && stream.readStatus === 'paused') {
-      paused = false;
-      stream.resume();
-    }
+    if (held === 0) hold.resume();
     if (held > 0) return;
     if (ended) throw broken(failure);
     const { promise, resolve } = Promise.withResolvers<void>();

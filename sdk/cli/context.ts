@@ -1,6 +1,8 @@
 /** What every command is given. */
 
-import { resolveAddress } from '../ts/config.ts';
+import { PerigeeError } from '../../protocol/base/errors.ts';
+import type { MeshView } from '../../protocol/wire/api.ts';
+import { type MeshAddress, resolveAddress } from '../ts/config.ts';
 import { createHttpClient, type HttpClient } from '../ts/http.ts';
 import { paint } from './output/text.ts';
 import { programName, type Terminal } from './terminal.ts';
@@ -42,11 +44,36 @@ export function createContext(
     terminal,
     signal: options.signal,
     nowMs: options.nowMs,
-    client() {
-      found ??= resolveAddress({}, terminal.environment).then(createHttpClient);
-      return found;
+    async client() {
+      found ??= resolveAddress({}, terminal.environment).then((address) =>
+        connect(address, options.signal),
+      );
+      try {
+        return await found;
+      } catch (caught) {
+        // A command that waits for its mesh asks again.
+        found = undefined;
+        throw caught;
+      }
     },
   };
+}
+
+/**
+ * A client that has looked whom it talks to: after a restart of the machine another mesh may have
+ * the port of the config file, and must not be handed its token.
+ */
+async function connect(address: MeshAddress, signal: AbortSignal): Promise<HttpClient> {
+  const client = createHttpClient(address);
+  if (address.peerId === null) return client;
+  const stranger = createHttpClient({ url: address.url, token: null });
+  const { peerId } = await stranger.json<MeshView>('GET', '/v1/mesh', { signal });
+  if (peerId === address.peerId) return client;
+  throw new PerigeeError(
+    'unreachable',
+    `At ${address.url} is another mesh (${peerId}) than the config file names (${address.peerId}).`,
+    { fix: `${programName} up starts yours again; or remove the config file.` },
+  );
 }
 
 /** Shows a command's result: data on standard output, the next command on standard error. */

@@ -12,8 +12,9 @@ export function renderManual(program: Command): string {
   );
   return `${[
     '# The command line',
-    `Made by \`${programName} help manual\`; a test holds it to the commands.`,
+    `Made from the commands themselves (\`${programName} help manual\` prints it); a test holds the two together.`,
     introduction,
+    launcher,
     ...sections,
     '## Exit codes',
     ['| code | name | meaning |', '| --- | --- | --- |', ...exits].join('\n'),
@@ -25,6 +26,14 @@ const introduction = `Data goes to standard output, everything else to standard 
 prints one JSON document then, uncut and without colours. Without it, tables are cut to the terminal, and never when piped.
 Ids may be shortened as long as they are unique; \`@last\` is the newest task or group. A failed command says what happened, why,
 and the fix, in three lines on standard error; with \`--json\` it is one problem object there instead, and standard output stays empty.`;
+
+const launcher = `The launcher adds what needs no tree of commands:
+
+| command | |
+| --- | --- |
+| \`${programName} python [--py3] SCRIPT …\` | runs a script with the SDK, in Python 2.7 or 3.11; it finds the mesh as the commands below do |
+| \`${programName} coordinator …\`, \`${programName} agent …\` | a mesh over several machines; \`--help\` and [settings.md](settings.md) list their flags |
+| \`${programName} setup\`, \`${programName} clean\` | make and remove what the rest needs |`;
 
 const environment = `## Environment
 

@@ -1,5 +1,5 @@
 /** Runs one command line and answers its exit code; the one place where errors become both. */
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { exitCodes } from '../../protocol/base/errors.ts';
 import { createContext } from './context.ts';
 import { describeError, Interrupted, renderComplaint, renderProblem } from './output/errors.ts';
@@ -23,22 +23,38 @@ export async function runCommandLine(
     else await program.parseAsync(words, { from: 'user' });
     return exitCodes.ok;
   } catch (caught) {
-    return complain(caught, words, terminal);
+    return complain(caught, { words, command: findCommandPath(program, words) }, terminal);
   } finally {
     unsubscribe();
   }
 }
 
-function complain(caught: unknown, words: readonly string[], terminal: Terminal): number {
+/** The words that name a command, as far as they do. */
+function findCommandPath(program: Command, words: readonly string[]): string {
+  const path: string[] = [];
+  let command: Command | undefined = program;
+  for (const word of words) {
+    command = command.commands.find((candidate) => candidate.name() === word);
+    if (command === undefined) break;
+    path.push(word);
+  }
+  return path.join(' ');
+}
+
+function complain(
+  caught: unknown,
+  line: { words: readonly string[]; command: string },
+  terminal: Terminal,
+): number {
   if (caught instanceof Interrupted) return caught.exitCode;
   if (caught instanceof CommanderError) {
     if (caught.exitCode === 0) return exitCodes.ok;
     // A noun without its verb: its help is already on standard error.
     if (caught.code === 'commander.help') return exitCodes.usage;
   }
-  const complaint = describeError(caught);
+  const complaint = describeError(caught, line.command);
   terminal.stderr.write(
-    words.includes('--json')
+    line.words.includes('--json')
       ? renderProblem(complaint)
       : renderComplaint(complaint, terminal.errorColors),
   );

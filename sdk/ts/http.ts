@@ -56,7 +56,7 @@ export function createHttpClient(address: { url: string; token: string | null })
       return {
         status: answer.statusCode ?? 0,
         header: (name) => firstHeader(answer, name),
-        chunks: readChunks(answer, address.url),
+        chunks: readChunks(answer, address.url, options.signal),
       };
     },
   };
@@ -80,6 +80,8 @@ async function send(
   }
   const deadline = AbortSignal.timeout(options.timeoutMs ?? defaultTimeoutMs);
   const request = await openRequest(url, { method, headers });
+  // An abort during the body is told by the body; without a listener it would end the process too.
+  request.on('error', () => undefined);
   const abort = (): void => {
     request.destroy(new PerigeeError('timed_out', `${method} ${url.href}: no answer in time.`));
   };
@@ -116,10 +118,15 @@ async function openRequest(
   return httpRequest(url, init);
 }
 
-async function* readChunks(answer: IncomingMessage, url: string): AsyncIterable<Uint8Array> {
+async function* readChunks(
+  answer: IncomingMessage,
+  url: string,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
   try {
     for await (const chunk of answer as AsyncIterable<Uint8Array>) yield chunk;
   } catch (caught) {
+    signal?.throwIfAborted();
     throw toUnreachable(caught, url);
   }
 }

@@ -14,7 +14,7 @@ import {
   type ClientSubscriptions,
   clientPartBytesMax,
 } from '../../protocol/wire/client.ts';
-import type { ClientStream } from './client-stream.ts';
+import type { ClientStream } from './client-calls.ts';
 import { createDeadline, pause, untilAborted, type WaitOptions } from './deadline.ts';
 
 export interface MeshLink {
@@ -84,7 +84,12 @@ export function createMeshLink(
   let wasThere = false;
 
   const openStream = async (signal: AbortSignal): Promise<ClientStream> => {
-    const stream = await openOrHangUp(dependencies, AbortSignal.any([signal, ending.signal]));
+    const either = AbortSignal.any([signal, ending.signal]);
+    either.throwIfAborted();
+    const stream = await openOrHangUp(dependencies, either);
+    // Opened in the same moment as it was given up.
+    if (either.aborted) await stream.close();
+    either.throwIfAborted();
     wasThere = true;
     for (const one of streams) if (!one.isOpen) streams.delete(one);
     streams.add(stream);

@@ -4,7 +4,8 @@ import { createMeshHost, type MeshHost } from '../../protocol/net/create-mesh-ho
 import { generateMeshKey } from '../../protocol/net/mesh-key.ts';
 import type { MeshView } from '../../protocol/wire/api.ts';
 import { clientProtocol } from '../../protocol/wire/messages.ts';
-import { type ClientStream, createClientStream } from './client-stream.ts';
+import type { ClientStream } from './client-calls.ts';
+import { createClientStream } from './client-stream.ts';
 import type { MeshAddress } from './config.ts';
 import { createHttpClient } from './http.ts';
 import { version } from './version.ts';

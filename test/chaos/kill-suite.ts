@@ -1,7 +1,9 @@
 /** The suite of kills; `npm test` runs a few rounds of it, `.ci/run` twenty. */
 import { describe, expect, it } from 'vitest';
 import { seedRandom } from '../../protocol/base/random.ts';
+import { runClientKills } from './client-kills.ts';
 import { kills, runKills, runWorkerKills } from './kills.ts';
+import { startMesh } from './mesh.ts';
 
 const seed = Number(process.env['PERIGEE_TEST_SEED'] ?? Date.now() % 1_000_000);
 const tasksPerRound = 24;
@@ -26,6 +28,21 @@ export function describeKills(rounds: number): void {
       async () => {
         const verdict = await runWorkerKills({ rounds, random: seedRandom(seed) });
         expect(verdict.faults).toEqual([]);
+      },
+      60_000 + rounds * roundMsMax,
+    );
+
+    it(
+      'of a client in mid-map: another process takes its tasks up by their ids',
+      async () => {
+        const mesh = await startMesh();
+        try {
+          const verdict = await runClientKills(mesh, { rounds, random: seedRandom(seed) });
+          expect(verdict.faults).toEqual([]);
+          expect(verdict.tasks).toBeGreaterThan(rounds);
+        } finally {
+          await mesh.close();
+        }
       },
       60_000 + rounds * roundMsMax,
     );

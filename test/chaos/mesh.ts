@@ -117,6 +117,13 @@ async function start(
   };
 }
 
+/** What gives a command mounts of its own, so that it may make some; for those who are not root too. */
+export function unshareMounts(): string[] {
+  return process.getuid?.() === 0
+    ? ['unshare', '--mount', '--']
+    : ['unshare', '--mount', '--map-root-user', '--'];
+}
+
 async function nothingLeft(data: string): Promise<string[]> {
   for (let look = 0; look < 100; look += 1) {
     if (listProcesses(data).length === 0) return [];

@@ -22,6 +22,7 @@ export interface ScriptOptions {
   flag?: ClientPython['flag'];
   parameters?: readonly string[];
   env?: NodeJS.ProcessEnv;
+  input?: string;
   when?: RunOptions['when'];
 }
 
@@ -30,13 +31,14 @@ export function createScripts(environment: NodeJS.ProcessEnv): Scripts {
   const folder = mkdtempSync(join(tmpdir(), 'perigee-scripts-'));
   let count = 0;
   return {
-    run(script, { flag = '--py2', parameters = [], env = {}, when } = {}) {
+    run(script, { flag = '--py2', parameters = [], env = {}, input = '', when } = {}) {
       count += 1;
       const path = join(folder, `script-${count}.py`);
       writeFileSync(path, `# -*- coding: utf-8 -*-\n${script}`);
       return runProgram([launcher, 'python', flag, path, ...parameters], {
         cwd: folder,
         env: { ...environment, ...env },
+        input,
         ...(when === undefined ? {} : { when }),
       });
     },

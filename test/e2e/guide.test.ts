@@ -13,18 +13,10 @@ const firstLineMsMax = 1_000;
 
 let mesh: Mesh;
 let scripts: Scripts;
-/** From the moment that `up` said it takes tasks, on a mesh without a node. */
-let firstResultMs: number;
-let first: { status: number | null; stdout: string; stderr: string };
 
 beforeAll(async () => {
   mesh = await startMesh({ PERIGEE_NODE_IDLE_MS: '120000' });
-  // A person's shell: the config file that `up` wrote is all that names the mesh.
-  const { PERIGEE_URL: _url, PERIGEE_TOKEN: _token, ...environment } = mesh.environment;
-  scripts = createScripts(environment);
-  const beganAtMs = performance.now();
-  first = await scripts.run(guide('multi'));
-  firstResultMs = performance.now() - beganAtMs;
+  scripts = createScripts(shellOf(mesh));
 });
 
 afterAll(async () => {
@@ -37,9 +29,26 @@ function guide(name: string): string {
   return readFileSync(join(checkout, 'test/python/guide', `${name}.py`), 'utf8');
 }
 
-it(`has its first result within ${firstResultMsMax} ms of up, with no node before it`, () => {
-  expect(first).toMatchObject({ status: 0, stderr: '' });
-  expect(firstResultMs).toBeLessThan(firstResultMsMax);
+/** A person's shell: the config file that `up` wrote is all that names the mesh. */
+function shellOf({ environment }: Mesh): NodeJS.ProcessEnv {
+  const { PERIGEE_URL: _url, PERIGEE_TOKEN: _token, ...rest } = environment;
+  return rest;
+}
+
+// Tried again where other tests take the processors: a promise of speed is one of an idle machine.
+it(`has its first result within ${firstResultMsMax} ms of up, with no node before it`, {
+  retry: 2,
+}, async () => {
+  const cold = await startMesh();
+  const beganAtMs = performance.now();
+  using own = createScripts(shellOf(cold));
+  try {
+    const ended = await own.run(guide('multi'));
+    expect(ended).toMatchObject({ status: 0, stdout: '5\nhello 5\n', stderr: '' });
+    expect(performance.now() - beganAtMs).toBeLessThan(firstResultMsMax);
+  } finally {
+    await cold.close();
+  }
 });
 
 describe.each([

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { everyLevel, prelude } from './attack.ts';
+import { everyLevel, ownNamespaces, prelude } from './attack.ts';
 import { eventually, openSandboxes } from './sandboxes.ts';
 
 const checkout = resolve(import.meta.dirname, '../..');
@@ -152,18 +152,33 @@ describe('a runner', () => {
   it('says how to mend a mount that sandboxes cannot reach', async () => {
     const closed = mkdtempSync(join(tmpdir(), 'perigee-closed-'));
     mkdirSync(join(closed, 'data'));
-    await using sandboxes = await openSandboxes(null, {
-      mounts: [{ name: 'data', path: join(closed, 'data') }],
-    });
+    const mounts = [{ name: 'data', path: join(closed, 'data') }];
+    await using sandboxes = await openSandboxes('minimal', { mounts });
     const { end } = await sandboxes.start({ source: 'def f(): pass' }).ended;
     rmSync(closed, { recursive: true });
     expect(JSON.stringify(end)).toContain(`chmod o+x ${closed}`);
   });
 
+  it.each(ownNamespaces)('brings a mount out of a closed folder at level %s', async (level) => {
+    const closed = mkdtempSync(join(tmpdir(), 'perigee-closed-'));
+    mkdirSync(join(closed, 'data'));
+    writeFileSync(join(closed, 'data', 'scene'), 'pixels');
+    await using sandboxes = await openSandboxes(level, {
+      mounts: [{ name: 'data', path: join(closed, 'data') }],
+    });
+    const source = `${prelude}
+def f(closed):
+    return [open('/data/data/scene').read(), attempt(lambda: write_file('/data/data/scene', b'x')), attempt(lambda: os.listdir(closed))]`;
+    expect(await sandboxes.start({ source }).call(closed)).toMatchObject({
+      value: ['pixels', expect.stringContaining('stopped'), expect.stringContaining('stopped')],
+    });
+    rmSync(closed, { recursive: true });
+  });
+
   it('keeps two agents of one machine apart', async () => {
     await using one = await openSandboxes(null);
     await using two = await openSandboxes(null);
-    const source = 'import os, time\ndef f(): os.kill(-1, 9); return 1';
+    const source = `${prelude}\ndef f(): attempt(lambda: os.kill(-1, 9)); return 1`;
     const idle = two.start({ source: 'def f(): return 2' });
     await idle.ready;
     expect(await one.start({ source }).call()).toMatchObject({ value: 1 });

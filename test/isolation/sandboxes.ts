@@ -77,7 +77,7 @@ export async function openSandboxes(
     arch: process.arch,
     onSkipped: () => {},
   });
-  const runner = await createRunner(
+  const opening = createRunner(
     { log: { debug: () => {}, warn: () => {} } },
     {
       folder: join(folder, 'runner'),
@@ -91,6 +91,8 @@ export async function openSandboxes(
       ...settings,
     },
   );
+  opening.catch(() => rmSync(folder, { recursive: true, force: true }));
+  const runner = await opening;
   const listeners = new Map<WorkerNumber, (event: RunnerEvent) => void>();
   const events: RunnerEvent[] = [];
   runner.onEvent((event) => {

@@ -1,9 +1,13 @@
 # -*- coding: utf-8 -*-
 """Functions and arguments travel by value: a process without the user's modules can run them."""
 import hashlib
+import mmap
 import os
 import pickle
 import shutil
+import socket
+import sqlite3
+import ssl
 import sys
 import tempfile
 import threading
@@ -13,7 +17,7 @@ import support
 
 import ndvi
 import perigee
-from perigee import _modules
+from perigee import _by_value, _modules
 from perigee._function_pickle import cloudpickle_zip, pickle_arguments, pickle_function
 
 SESSION = threading.Lock()
@@ -142,6 +146,38 @@ class Culprits(unittest.TestCase):
         self.assertEqual(error.path, 'argument 0')
         self.assertIn('generator', str(error))
 
+    def test_refuses_what_would_arrive_without_its_content(self):
+        connection = sqlite3.connect(':memory:')
+        self.addCleanup(connection.close)
+        client = socket.socket()
+        self.addCleanup(client.close)
+        for value in (client, connection, connection.cursor(), threading.local(),
+                      ssl.create_default_context(), mmap.mmap(-1, 1)):
+            name = type(value).__name__
+            error = self.refusal(pickle_arguments, (1, {'held': [value]}), {})
+            self.assertTrue(error.path.startswith("argument 1 -> ['held'] -> [0]"), (name, error.path))
+            error = self.refusal(pickle_function, lambda: value, name)
+            self.assertTrue(error.path.startswith("%s -> enclosed variable 'value'" % name), error.path)
+
+    def test_takes_a_users_class_on_top_of_a_builtin_one(self):
+        class Bands(list):
+            pass
+
+        class Names(dict):
+            pass
+
+        class Pair(tuple):
+            pass
+
+        class Slotted(object):
+            __slots__ = ('red',)
+        slotted = Slotted()
+        slotted.red = 3
+        values = [Bands([1]), Names(a=1), Pair((1, 2)), slotted, object()]
+        back = pickle.loads(_by_value.dumps(values))
+        self.assertEqual([list(back[0]), dict(back[1]), tuple(back[2]), back[3].red],
+                         [[1], {'a': 1}, (1, 2), 3])
+
     def test_names_the_users_function_that_needs_a_lock(self):
         error = self.refusal(pickle_function, ndvi.locked, 'locked')
         self.assertEqual(error.path, "locked -> global 'LOCK'")
@@ -187,7 +223,6 @@ class Modules(unittest.TestCase):
         self.assertLess(len(pickle_function(installed_thing.f, 'f')), 60)
 
     def test_plain_arguments_take_the_fast_path(self):
-        from perigee import _by_value
         self.addCleanup(setattr, _by_value, 'dumps', _by_value.dumps)
         _by_value.dumps = None
         self.assertEqual(pickle.loads(pickle_arguments((1, u'é', [2.5]), {'k': None})),

@@ -1,4 +1,5 @@
 /** The one place that turns an error into what a person or a program sees, and into an exit code. */
+import { constants } from 'node:os';
 import { CommanderError } from 'commander';
 import { errorTable, exitCodes, PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import { programName } from '../terminal.ts';
@@ -16,6 +17,9 @@ export interface Complaint {
   httpStatus: number;
 }
 
+/** Shells tell an end by signal n as 128 + n. */
+const signalBase = 128;
+
 /** Thrown when a command was stopped by a signal; 128 and the signal's number is its exit code. */
 export class Interrupted extends Error {
   override name = 'Interrupted';
@@ -23,13 +27,13 @@ export class Interrupted extends Error {
 
   constructor(signal: NodeJS.Signals) {
     super(`Stopped by ${signal}.`);
-    this.exitCode = signal === 'SIGINT' ? exitCodes.interrupted : 143;
+    this.exitCode = signalBase + constants.signals[signal];
   }
 }
 
-/** Any caught value as a complaint. */
-export function describeError(caught: unknown): Complaint {
-  if (caught instanceof CommanderError) return describeUsage(caught);
+/** Any caught value as a complaint; `command` is the one whose help is the fix of a bad line. */
+export function describeError(caught: unknown, command = ''): Complaint {
+  if (caught instanceof CommanderError) return describeUsage(caught, command);
   if (caught instanceof PerigeeError) return describePerigee(caught);
   const error = toError(caught);
   return {
@@ -85,17 +89,16 @@ function describePerigee(error: PerigeeError): Complaint {
   };
 }
 
-function describeUsage(error: CommanderError): Complaint {
+function describeUsage(error: CommanderError, command: string): Complaint {
   const [first = '', ...more] = error.message.replace(/^error: /, '').split('\n');
+  const help = [programName, command, '--help'].filter((word) => word !== '').join(' ');
   const suggestion = /\(Did you mean (.*)\?\)/.exec(more.join(' '))?.[1];
   return {
     code: 'invalid_request',
     what: 'The command line is not valid.',
     why: `${first}.`.replace(/\.+$/, '.'),
     fix:
-      suggestion === undefined
-        ? `${programName} --help`
-        : `Did you mean ${suggestion}? ${programName} --help lists everything.`,
+      suggestion === undefined ? help : `Did you mean ${suggestion}? \`${help}\` lists everything.`,
     exitCode: exitCodes.usage,
     httpStatus: errorTable.invalid_request.httpStatus,
   };

@@ -41,6 +41,10 @@ const failedStartsMax = 8;
 /** For nodes that the coordinator left behind; their tasks were drained with it. */
 const leftoverGraceMs = 5_000;
 
+const stoppingText =
+  'Stopping: running tasks have a few seconds to finish; what is left runs again at the next start. ' +
+  'Ctrl-C again stops at once.';
+
 /**
  * Runs a mesh until it is told to stop.
  * @throws PerigeeError when the coordinator cannot start, Interrupted after the second Ctrl-C.
@@ -78,7 +82,7 @@ function watchSignals(run: MeshRun): StopRequest {
     }
     if (controller.signal.aborted) return;
     controller.abort();
-    run.say('Stopping: running tasks finish first. Ctrl-C again stops at once.');
+    run.say(stoppingText);
     current?.drain();
   });
   return {

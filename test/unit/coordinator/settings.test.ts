@@ -43,7 +43,6 @@ describe('coordinator settings', () => {
       [['--port'], {}, /--port needs a value/],
       [['--prot', '1'], {}, /no option --prot/],
       [['stray'], {}, /no option stray/],
-      [['--mount', '/x'], {}, /not NAME=DIR/],
       [['--tls-cert', 'x'], {}, /go together/],
       [[], { PERIGEE_LEASE_MS: '1.5' }, /PERIGEE_LEASE_MS is "1.5"/],
       [[], { PERIGEE_LEASE_MS: '2000' }, /must be shorter than/],

@@ -5,6 +5,7 @@ import { describeCommand, withJson } from '../../describe-command.ts';
 import { listPages } from '../../list-pages.ts';
 import { wholeNumber } from '../../options.ts';
 import { type Column, renderTable } from '../../output/table.ts';
+import { oneLine } from '../../output/text.ts';
 import { formatCount, formatTime } from '../../output/units.ts';
 
 interface ListOptions extends ShowOptions {
@@ -30,12 +31,24 @@ export function groupList(context: CommandContext, name: string): Command {
       value: items,
       text:
         items.length === 0
-          ? 'No groups yet. A script makes one with create_function.\n'
+          ? emptyText(options)
           : renderTable(items, groupColumns(context), { columns, colors: outColors }),
-      next: items.length === 0 ? 'python mine.py' : `group ${items[0]?.id ?? '@last'}`,
+      next: nextAfter(items, options),
     });
     if (more && options.json !== true) say(context, `There are more; --limit shows them.`);
   });
+}
+
+function nextAfter(items: readonly GroupView[], options: ListOptions): string {
+  const [newest] = items;
+  if (newest !== undefined) return `group ${newest.id}`;
+  return options.name === undefined ? 'python mine.py' : 'groups';
+}
+
+function emptyText(options: ListOptions): string {
+  return options.name === undefined
+    ? 'No groups yet. A script makes one with create_function.\n'
+    : `No group has the name ${oneLine(options.name)}.\n`;
 }
 
 function groupColumns(context: CommandContext): Column<GroupView>[] {

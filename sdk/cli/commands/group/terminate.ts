@@ -33,8 +33,8 @@ export async function terminateGroup(
   text: string,
   options: TerminateOptions,
 ): Promise<void> {
-  const client = await context.client();
   const path = `/v1/groups/${await resolveGroupId(context, text)}`;
+  const client = await context.client();
   const before = await client.json<GroupView>('GET', path, { signal: context.signal });
   const { queued, running } = before.tasks;
   if (queued + running > 0) {

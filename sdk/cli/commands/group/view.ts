@@ -10,8 +10,8 @@ export async function viewGroup(
   text: string,
   options: ShowOptions,
 ): Promise<void> {
-  const client = await context.client();
   const id = await resolveGroupId(context, text);
+  const client = await context.client();
   const group = await client.json<GroupView>('GET', `/v1/groups/${id}`, {
     signal: context.signal,
   });

@@ -8,16 +8,22 @@ import { formatTime } from '../../output/units.ts';
 
 const tokensMax = 10_000;
 
-/** `join-token ls`. */
+interface ListOptions extends ShowOptions {
+  all?: boolean;
+}
+
+/** `join-token ls`. Every local node is given a token of one use: used up, they would bury the rest. */
 export function joinTokenList(context: CommandContext): Command {
   const command = describeCommand('ls', {
     summary: 'List join tokens, without their secrets.',
-    examples: ['join-token ls'],
-  });
-  return withJson(command).action(async (options: ShowOptions) => {
-    const { items } = await listPages<JoinTokenView>(context, '/v1/join-tokens', {
+    details: 'Tokens without a use left are shown only with --all.',
+    examples: ['join-token ls', 'join-token ls --all --json'],
+  }).option('--all', 'also those that are used up');
+  return withJson(command).action(async (options: ListOptions) => {
+    const page = await listPages<JoinTokenView>(context, '/v1/join-tokens', {
       limit: tokensMax,
     });
+    const items = page.items.filter((token) => options.all === true || token.usesLeft !== 0);
     const { columns, outColors } = context.terminal;
     const times = { isRelative: columns !== null, nowMs: context.nowMs() };
     show(context, options, {

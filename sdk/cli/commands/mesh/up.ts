@@ -33,14 +33,20 @@ export function meshUp(context: CommandContext): Command {
     summary: 'Run a mesh on this machine, in the foreground, until Ctrl-C.',
     details:
       'Nodes come and go with the work, from none up to the number of cores. Ctrl-C or SIGTERM ' +
-      'lets running tasks finish; a second Ctrl-C stops at once. A coordinator that crashes is ' +
+      'gives running tasks a few seconds to finish (PERIGEE_STOP_MS_MAX) and keeps the others for ' +
+      'the next start; a second Ctrl-C stops at once. A coordinator that crashes is ' +
       'started again. The config file is written, so that scripts and commands on this machine ' +
-      'find the mesh, and removed at the end. Ports are kept with the data directory.',
+      'find the mesh, and removed at the end. Ports are kept with the data directory. ' +
+      'With --json the first line is one object: url, token, join, joinToken and pids.',
     examples: ['up', 'up --mount scenes=/srv/landsat', 'up --data ./mesh --port 7480 --json'],
   })
     .option('--data <dir>', 'where the mesh keeps everything (default: $PERIGEE_HOME/mesh)')
-    .option('--port <n>', 'HTTP port; 0 for any free one', wholeNumber(0, portMax))
-    .option('--mesh-port <n>', 'libp2p port; 0 for any free one', wholeNumber(0, portMax))
+    .option(
+      '--port <n>',
+      'HTTP port; 0 for the one it had before, else any free one',
+      wholeNumber(0, portMax),
+    )
+    .option('--mesh-port <n>', 'libp2p port; 0 as for --port', wholeNumber(0, portMax))
     .option('--mount <name=dir>', 'offer a folder read-only as /data/NAME; repeatable', collect)
     .option('--nodes <n>', 'local nodes at most (default: the cores)', wholeNumber(0, nodesMax))
     .addOption(

@@ -10,14 +10,24 @@ import { formatBytes, formatSeconds } from '../../output/units.ts';
 
 const nodesMax = 10_000;
 
-/** `nodes` and `node ls`: every node of the mesh. */
+interface ListOptions extends ShowOptions {
+  all?: boolean;
+}
+
+/**
+ * `nodes` and `node ls`: the nodes of the mesh. Those that left in order are history, which would
+ * bury the rest on a mesh that scales to zero; lost ones stay, somebody may want to look after them.
+ */
 export function nodeList(context: CommandContext, name: string): Command {
+  const shown = name === 'ls' ? 'node ls' : name;
   const command = describeCommand(name, {
     summary: 'List the nodes: state, slots, isolation and what was last heard of each.',
-    examples: [name === 'ls' ? 'node ls' : 'nodes', 'nodes --json'],
-  });
-  return withJson(command).action(async (options: ShowOptions) => {
-    const { items } = await listPages<NodeView>(context, '/v1/nodes', { limit: nodesMax });
+    details: 'With and without --json, nodes that left are shown only with --all.',
+    examples: [shown, `${shown} --all`, `${shown} --json`],
+  }).option('--all', 'also the nodes that left (state gone)');
+  return withJson(command).action(async (options: ListOptions) => {
+    const page = await listPages<NodeView>(context, '/v1/nodes', { limit: nodesMax });
+    const items = page.items.filter((node) => options.all === true || node.state !== 'gone');
     const { columns, outColors } = context.terminal;
     show(context, options, {
       value: items,
@@ -35,15 +45,18 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'name', text: (node) => node.name },
   { title: 'state', text: stateOf, style: styleOf },
   { title: 'slots', text: (node) => `${node.busy}/${node.slots}`, align: 'right' },
-  { title: 'isolation', text: (node) => node.isolation },
+  { title: 'isolation', text: (node) => (node.slots === 0 ? '-' : node.isolation) },
   { title: 'cpus', text: (node) => String(node.cpus), align: 'right' },
   { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
   { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
-  { title: 'images', text: (node) => node.images.join(', ') },
+  { title: 'images', text: (node) => [...new Set(node.images)].join(', ') },
 ];
 
 function stateOf(node: NodeView): string {
-  const notes = [node.suspect ? 'silent' : '', node.quarantined ? 'quarantined' : ''];
+  const notes = [
+    node.suspect && node.state !== 'lost' ? 'silent' : '',
+    node.quarantined ? 'quarantined' : '',
+  ];
   return [node.state, ...notes.filter((note) => note !== '')].join(', ');
 }
 

@@ -12,8 +12,8 @@ export async function viewTask(
   text: string,
   options: ShowOptions,
 ): Promise<void> {
-  const client = await context.client();
   const id = await resolveTaskId(context, text);
+  const client = await context.client();
   const [task, explanation] = await Promise.all([
     client.json<TaskView>('GET', `/v1/tasks/${id}`, { signal: context.signal }),
     client.json<ExplainView>('GET', `/v1/tasks/${id}/explain`, { signal: context.signal }),

@@ -33,6 +33,21 @@ def dumps(value):
         return _dumps(value)
 
 
+def plain_dumps(value):
+    """The pickle of a value by pickle itself, in C.
+
+    Raises
+    ------
+    Exception
+        Whatever pickling raises, or the value may be one that it would send without its content;
+        `dumps` can tell.
+    """
+    data = pickle.dumps(value, PROTOCOL)
+    if PY2 and any(mark in data for mark in _EMPTIED_MARKS):
+        raise pickle.PicklingError('it may hold what has no content of its own')
+    return data
+
+
 def load_cloudpickle():
     """The cloudpickle package; imported late, because a sandbox needs none to import perigee.
 
@@ -68,7 +83,7 @@ def _module_copy(module):
 def _can_pickle(value):
     if not isinstance(value, _REFERRED_TO):
         try:
-            pickle.dumps(value, PROTOCOL)
+            plain_dumps(value)
             return True
         except Exception:
             # Plain pickle gives up on many things that cloudpickle can do.
@@ -102,6 +117,27 @@ def _pickler_class():
 
 
 if PY2:
+    #: How pickles refer to the classes of which pickle in C would send no content; see `_is_emptied`.
+    _EMPTIED_MARKS = (b'c_socket\nsocket\n', b'csqlite3\nConnection\n', b'csqlite3\nCursor\n',
+                      b'cselect\nepoll\n', b'cmmap\nmmap\n', b'c_ssl\n_SSLContext\n',
+                      b'cssl\nSSLContext\n', b'cthread\n_local\n')
+    #: Of type.__flags__: the class was made by a class statement.
+    _HEAP_TYPE = 1 << 9
+    #: Classes in C whose content pickle sends all the same, or that have none.
+    _SENT_WHOLE = (object, list, dict)
+
+    def _is_emptied(args):
+        """Whether pickle would send an object as its bare class, without the content that C keeps of it.
+
+        Python 2 does so with sockets, database connections and the like: they would arrive dead.
+        """
+        cls = args[0]
+        if len(args) > 1 or cls.__reduce__ is not object.__reduce__:
+            return False
+        if hasattr(cls, '__getstate__') or hasattr(cls, '__setstate__'):
+            return False
+        return next(base for base in cls.__mro__ if not base.__flags__ & _HEAP_TYPE) not in _SENT_WHOLE
+
     def _dumps(value):
         stream = io.BytesIO()
         _pickler_class()(stream, protocol=PROTOCOL).dump(value)
@@ -126,6 +162,11 @@ if PY2:
                 if _modules.is_users(value.__name__):
                     return self.save_reduce(*_module_copy(value), obj=value)
                 return base.dispatch[types.ModuleType](self, value)
+
+            def save_reduce(self, func, args, *rest, **named):
+                if getattr(func, '__name__', '') == '__newobj__' and _is_emptied(args):
+                    raise pickle.PicklingError("can't pickle %s objects" % args[0].__name__)
+                return base.save_reduce(self, func, args, *rest, **named)
 
             # pickle finds the class of a class in no table and calls this by its name.
             save_global = save_users_class

@@ -4,7 +4,6 @@ import zipfile
 from io import BytesIO
 
 from perigee import _by_value
-from perigee._compat import pickle
 from perigee._culprit import find_culprit
 from perigee._modules import users_roots
 from perigee.errors import PicklingError
@@ -41,7 +40,7 @@ def pickle_arguments(args, kwargs):
     call = (args, kwargs)
     try:
         # In C, and enough for nearly all arguments.
-        data = pickle.dumps(call, _by_value.PROTOCOL)
+        data = _by_value.plain_dumps(call)
     except Exception:
         return _pickle_arguments_by_value(args, kwargs)
     for root in users_roots():

@@ -156,6 +156,27 @@ describe('frame stream', () => {
     expect(await other.closed).toMatchObject({ code: 'frame_invalid' });
   });
 
+  it.each([
+    { what: 'are not msgpack', bytes: [0, 0, 0, 2, 0xc1, 0xc1] },
+    { what: 'announce a frame over the limit', bytes: [0xff, 0xff, 0xff, 0xff, 1, 2] },
+  ])('leaves the last word to an owner that wants it when bytes $what', async ({ bytes }) => {
+    const refusals: PerigeeError[] = [];
+    const other = listen(far, {
+      onInvalid(error) {
+        refusals.push(error);
+        other.frames.send({ kind: 'refused', code: error.code });
+        void other.frames.close();
+      },
+    });
+    const one = listen(near);
+    // What follows garbage is not read, however well-formed it is.
+    near.send(new Uint8Array([...bytes, 0, 0, 0, 1, 0x80]));
+    expect(await one.heard(1)).toEqual([{ kind: 'refused', code: 'frame_invalid' }]);
+    await Promise.all([one.closed, other.closed]);
+    expect(refusals).toHaveLength(1);
+    expect(other.messages).toEqual([]);
+  });
+
   it('closes with the error of an owner that refuses a message', async () => {
     const refusal = new PerigeeError('frame_invalid', 'nonsense');
     const other = listen(far, {
