@@ -8,7 +8,7 @@ import { checkout, nodeProgram } from './places.mjs';
 
 /**
  * Whether node_modules holds what package-lock.json asks for on this machine. npm's own record in
- * node_modules is compared, so that a hand-made `npm ci` counts too.
+ * node_modules is compared, so that a hand-made `npm install` counts too.
  */
 export function npmPackagesAreReady() {
   return existsSync(nodeProgram) && isInstalled();
@@ -45,13 +45,16 @@ export async function installNpmPackages() {
 }
 
 async function runNpm() {
-  const verb = existsSync(join(checkout, 'package-lock.json')) ? 'ci' : 'install';
   const [program, ...first] = npmCommand();
   await run(
     program,
     [
       ...first,
-      verb,
+      // Not `ci`: from 11 on it refuses a lock that does not list the optional packages of other
+      // systems, which a registry mirror may not carry. This takes versions and digests from the lock
+      // as `ci` does, and leaves it as it is.
+      'install',
+      '--no-save',
       '--no-audit',
       '--no-fund',
       '--no-update-notifier',

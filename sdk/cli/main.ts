@@ -1,8 +1,15 @@
 #!/usr/bin/env node
 /** The `perigee` command line. `scripts/perigee` execs it. */
-import { toError } from '../../protocol/base/errors.ts';
-import { runCommandLine } from './run.ts';
-import { createTerminal } from './terminal.ts';
+import { enableCompileCache } from 'node:module';
+import { compileCacheFolder } from './compile-cache.ts';
+
+enableCompileCache(compileCacheFolder);
+// What is imported statically would be compiled before the cache is there.
+const [{ toError }, { runCommandLine }, { createTerminal }] = await Promise.all([
+  import('../../protocol/base/errors.ts'),
+  import('./run.ts'),
+  import('./terminal.ts'),
+]);
 
 // `perigee logs … | head` closes the pipe early; that is no failure of ours.
 for (const stream of [process.stdout, process.stderr]) {

@@ -94,7 +94,7 @@ describe('raw TCP at the mesh port', () => {
   ])('that is $what is hung up on', async ({ bytes }) => {
     const [, port] = /\/tcp\/(\d+)\//.exec(mesh.join) ?? [];
     const socket = connect(Number(port), '127.0.0.1');
-    // A reset is as good an end as any.
+    // A reset is an end as well.
     socket.on('error', () => undefined);
     socket.resume();
     socket.write(bytes());

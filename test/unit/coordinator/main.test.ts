@@ -137,7 +137,11 @@ describe('coordinator process', () => {
     for (const [flags, exitCode, message] of cases) {
       const { code, errors } = await start(...flags).ended;
       expect([flags, code]).toEqual([flags, exitCode]);
-      expect(errors).toMatch(message);
+      const told = JSON.parse(errors.trim().split('\n').at(-1) ?? '') as {
+        msg: string;
+        fix: string;
+      };
+      expect(`${told.msg} ${told.fix}`).toMatch(message);
     }
   });
 

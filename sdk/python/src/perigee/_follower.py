@@ -97,6 +97,8 @@ class Follower(object):
         self._must_restart = True
         # Everything of `_groups` up to this number has been delivered.
         self._position = 0
+        # Where the present stream began; what came before it may never have been delivered.
+        self._origin = 0
         self._groups = frozenset()
         # Since the stream was lost; None while it is well.
         self._retry = None
@@ -126,7 +128,9 @@ class Follower(object):
             followed = not self._groups or group_id in self._groups
             followed = followed and self._stream is not None
             early = self._early.pop(batch.number, None)
-            if is_ours and self._keeps_early() or self._position <= submitted_after:
+            # A stream that another thread opened meanwhile may have begun behind our outcomes.
+            kept = is_ours and self._keeps_early() and self._origin <= submitted_after
+            if kept or self._position <= submitted_after:
                 batch.is_covered = followed
             if early is not None:
                 batch.records.update(early)
@@ -288,6 +292,7 @@ class Follower(object):
                     batch.is_covered = followed and after <= reached
             self._groups = groups
             self._position = after
+            self._origin = after
             self._stream = _Stream(connection, response)
             self._must_restart = any(not batch.is_covered for watch in self._watches
                                      for batch in watch.unfinished_batches())
