@@ -54,12 +54,12 @@ describe.each([
       '    print("interrupted")\n' +
       '    sys.exit(5)\n';
     const interrupted = await runProgram(python('-c', script), {
-      when: { stdout: 'ready', act: (kill) => kill('SIGINT') },
+      when: { stdout: 'ready\n', act: (kill) => kill('SIGINT') },
     });
     expect(interrupted.stdout).toBe(`${interrupted.pid}\nready\ninterrupted\n`);
     expect(interrupted.status).toBe(5);
     const ended = await runProgram(python('-c', script), {
-      when: { stdout: 'ready', act: (kill) => kill('SIGTERM') },
+      when: { stdout: 'ready\n', act: (kill) => kill('SIGTERM') },
     });
     expect(ended.signal).toBe('SIGTERM');
   });
