@@ -58,6 +58,8 @@ class AsyncTasks(object):
         self._transport = Transport(load_settings(url, token))
         self._follower = Follower(self._transport)
         self._blobs = Blobs(self._transport)
+        # Of the functions made or found here, by group id: what a progress line calls their tasks.
+        self._names = {}
 
     @property
     def url(self):

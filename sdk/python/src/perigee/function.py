@@ -30,6 +30,8 @@ class CloudFunction(object):
         self.retry_count = retry_count
         self._name = native(name)
         self._client = client if client is not None else _default_client()
+        if self._name is not None:
+            self._client._names[self.group_id] = self._name
 
     @property
     def client(self):

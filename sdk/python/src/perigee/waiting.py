@@ -190,4 +190,7 @@ def _distinct(tasks):
 
 def _label(tasks):
     groups = set(task.guid for task in tasks)
-    return 'tasks' if len(groups) != 1 else 'group %s' % groups.pop()
+    if len(groups) != 1:
+        return 'tasks'
+    group_id = groups.pop()
+    return tasks[0].client._names.get(group_id) or 'group %s' % group_id
