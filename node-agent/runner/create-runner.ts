@@ -10,6 +10,7 @@ import type { Cgroup, CgroupHome } from './cgroup.ts';
 import { findCgroupHome } from './cgroup-home.ts';
 import type { DataMount, LaunchContext, LaunchPlan } from './launch.ts';
 import { planBubblewrap } from './launch-bubblewrap.ts';
+import { gvisorProcessesExtra, planGvisor } from './launch-gvisor.ts';
 import { planMinimal, planNone } from './launch-plain.ts';
 import { planUnshare } from './launch-unshare.ts';
 import type { Runner, RunnerEvent, TaskInput, WorkerNumber, WorkerStart } from './port.ts';
@@ -32,7 +33,7 @@ export interface RunnerSettings {
   sources: RunnerSources;
   /** Offered to every sandbox as /data/NAME. */
   mounts: readonly DataMount[];
-  /** Use this level and no other; null for the strongest that works. */
+  /** Use this level and no other; null for the strongest that works, but `strong`. */
   isolation: IsolationLevel | null;
   /** Refuse to start below this. */
   isolationMin: IsolationLevel;
@@ -88,6 +89,7 @@ export async function createRunner(
       identity: identities?.take(0) ?? null,
       folder: staging.scratchFolder,
       allowNone: settings.allowNone,
+      allowStrong: (settings.isolation ?? settings.isolationMin) === 'strong',
     });
     const isolation = chooseLevel(probes, settings);
     const search = findCgroupHome(agent);
@@ -109,7 +111,8 @@ export async function createRunner(
 const identitiesFolder = '/run/perigee/slot-uids';
 
 /** What a level makes of a worker. */
-const plans: Record<Exclude<IsolationLevel, 'strong'>, (context: LaunchContext) => LaunchPlan> = {
+const plans: Record<IsolationLevel, (context: LaunchContext) => LaunchPlan> = {
+  strong: planGvisor,
   standard: planBubblewrap,
   reduced: planUnshare,
   minimal: planMinimal,
@@ -122,7 +125,7 @@ interface RunnerParts {
   identities: SlotIdentities | null;
   staging: Staging;
   probes: readonly LevelProbe[];
-  isolation: Exclude<IsolationLevel, 'strong'>;
+  isolation: IsolationLevel;
   home: CgroupHome | null;
   limitsText: string;
 }
@@ -131,16 +134,13 @@ function openIdentities(agent: AgentMark): SlotIdentities | null {
   return process.getuid?.() === 0 ? createSlotIdentities(identitiesFolder, agent) : null;
 }
 
-function chooseLevel(
-  probes: readonly LevelProbe[],
-  settings: RunnerSettings,
-): Exclude<IsolationLevel, 'strong'> {
+function chooseLevel(probes: readonly LevelProbe[], settings: RunnerSettings): IsolationLevel {
   const wanted = (probe: LevelProbe) =>
     settings.isolation === null
       ? isAtLeast(probe.level, settings.isolationMin)
       : probe.level === settings.isolation;
   const found = probes.find((probe) => probe.failure === null && wanted(probe));
-  if (found !== undefined && found.level !== 'strong') return found.level;
+  if (found !== undefined) return found.level;
   const asked = settings.isolation ?? `${settings.isolationMin} or better`;
   throw new PerigeeError(
     'isolation_unavailable',
@@ -258,9 +258,10 @@ function findClosedFolder(start: WorkerStart, parts: RunnerParts): string | unde
 
 function createGroup(parts: RunnerParts, name: string, start: WorkerStart): Cgroup | null {
   if (parts.home === null) return null;
+  const { processesMax } = parts.settings.limits;
   return parts.home.create(name, {
     memoryBytes: start.spec.memoryBytes,
-    processesMax: parts.settings.limits.processesMax,
+    processesMax: processesMax + (parts.isolation === 'strong' ? gvisorProcessesExtra : 0),
     cpus: start.spec.cpus,
   });
 }

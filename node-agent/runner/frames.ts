@@ -41,6 +41,8 @@ export interface HarnessSetup {
   wipe: string[];
   rlimits: Record<string, number>;
   parentDeathSignal: boolean;
+  /** Waits for an acknowledgement after every task: where a pipe does not tell who wrote, and when. */
+  acknowledgesAll: boolean;
   /** cBPF program that it applies to itself, base64; null when the launcher has. */
   seccomp: string | null;
   landlock: { read: string[]; write: string[]; network: boolean } | null;

@@ -41,6 +41,8 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
     environment: baseEnvironment(context),
     seccompProgram: arch === undefined ? null : buildSeccompProgram(arch, { denyInet: false }),
     hasInfo: true,
+    channel: 'own',
+    killTarget: 'first',
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',
@@ -53,6 +55,7 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
       wipe: ['/tmp', '/dev/shm'],
       rlimits: harnessRlimits(context),
       parentDeathSignal: false,
+      acknowledgesAll: false,
       seccomp: null,
       landlock: null,
     },

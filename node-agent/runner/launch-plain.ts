@@ -57,6 +57,8 @@ export function planNone(context: LaunchContext): LaunchPlan {
     },
     seccompProgram: null,
     hasInfo: false,
+    channel: 'own',
+    killTarget: 'every',
     inPath: context.inFolder,
     setup: {
       functionPath: context.functionPath,
@@ -69,6 +71,7 @@ export function planNone(context: LaunchContext): LaunchPlan {
       wipe: [context.tmpFolder],
       rlimits: harnessRlimits({ ...context, hasCgroup: true }),
       parentDeathSignal: true,
+      acknowledgesAll: false,
       seccomp: null,
       landlock: null,
     },

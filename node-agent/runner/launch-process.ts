@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import { assert } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
-import { childFds, withCgroup } from './launch.ts';
+import { childFds, standardFds, withCgroup } from './launch.ts';
 import { floodBytesMax, makePipes, openPipe, PipeReader } from './pipe-reader.ts';
 import type { WorkerStart } from './port.ts';
 import type { WorkerDeps } from './worker-deps.ts';
@@ -48,7 +48,7 @@ export async function launchWorker(
     closeSync(outputEnds.writeFd);
     closeSync(resultEnds.writeFd);
   }
-  const commands = socketOf(child, childFds.commands);
+  const commands = socketOf(child, (isStandard(plan) ? standardFds : childFds).commands);
   // A worker that ends breaks its pipe; its exit is what is waited for.
   commands.on('error', () => {});
   if (plan.seccompProgram !== null) {
@@ -104,7 +104,9 @@ function spawnPlan(
   deps: WorkerDeps,
   fds: { output: number; results: number },
 ): ChildProcess {
-  const stdio: StdioOptions = ['ignore', fds.output, fds.output, 'pipe', fds.results];
+  const stdio: StdioOptions = isStandard(plan)
+    ? ['pipe', fds.results, fds.output]
+    : ['ignore', fds.output, fds.output, 'pipe', fds.results];
   // By place: what is not used is /dev/null there.
   if (plan.hasInfo) stdio[childFds.info] = 'pipe';
   if (plan.seccompProgram !== null) stdio[childFds.seccomp] = 'pipe';
@@ -118,6 +120,10 @@ function spawnPlan(
     // A session of its own: Ctrl-C at the agent's terminal is not for its workers.
     detached: true,
   });
+}
+
+function isStandard(plan: LaunchPlan): boolean {
+  return plan.channel === 'standard';
 }
 
 function socketOf(child: ChildProcess, fd: number): Socket {

@@ -17,6 +17,8 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
     environment: baseEnvironment(context),
     seccompProgram: null,
     hasInfo: false,
+    channel: 'own',
+    killTarget: 'first',
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',
@@ -29,6 +31,7 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
       wipe: ['/tmp', '/dev/shm'],
       rlimits: harnessRlimits(context),
       parentDeathSignal: false,
+      acknowledgesAll: false,
       seccomp: program === null ? null : program.toString('base64'),
       landlock: null,
     },

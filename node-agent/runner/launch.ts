@@ -5,6 +5,9 @@ import type { SlotIdentity } from './slot-identity.ts';
 /** Descriptors of the child, in the order that the runner opens them. */
 export const childFds = { commands: 3, results: 4, info: 5, seccomp: 6 } as const;
 
+/** Of a child whose launcher hands on no others: `LaunchPlan.channel` is `standard`. */
+export const standardFds = { commands: 0, results: 1, output: 2 } as const;
+
 /** A folder of the machine that sandboxes may read. */
 export interface DataMount {
   name: string;
@@ -49,6 +52,13 @@ export interface LaunchPlan {
   seccompProgram: Buffer | null;
   /** Whether the command tells the pid of the sandbox's first process on its descriptor. */
   hasInfo: boolean;
+  /**
+   * Where the frames go: through descriptors of their own, or, when the command hands on no others,
+   * in by 0 and out by 1, and all output by 2.
+   */
+  channel: 'own' | 'standard';
+  /** What a kill aims at: the sandbox's first process, which takes the others along, or every process. */
+  killTarget: 'first' | 'every';
   /** Where the sandbox sees the folder of argument files. */
   inPath: string;
   setup: LaunchSetup;
@@ -64,12 +74,15 @@ export type LaunchSetup = Pick<
   | 'wipe'
   | 'rlimits'
   | 'parentDeathSignal'
+  | 'acknowledgesAll'
   | 'seccomp'
   | 'landlock'
 >;
 
-const filesOpenMax = 1024;
-const lockedBytesMax = 64 * 1024;
+/** Descriptors of one process. */
+export const filesOpenMax = 1024;
+/** Memory that one process may lock. */
+export const lockedBytesMax = 64 * 1024;
 
 /** Environment of every worker; the group's own comes in the set-up, since launchers run as root. */
 export function baseEnvironment(context: { cpus: number }): Record<string, string> {
@@ -115,8 +128,11 @@ export function withCgroup(joinPaths: readonly string[], argv: readonly string[]
 }
 
 /** The interpreter's arguments, the same at each level. */
-export function harnessArguments(harnessPath: string): string[] {
-  return ['-u', '-s', harnessPath, String(childFds.commands), String(childFds.results)];
+export function harnessArguments(
+  harnessPath: string,
+  fds: { commands: number; results: number } = childFds,
+): string[] {
+  return ['-u', '-s', harnessPath, String(fds.commands), String(fds.results)];
 }
 
 /** Limits that the harness sets for itself. */

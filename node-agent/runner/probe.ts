@@ -10,6 +10,7 @@ import { toError } from '../../protocol/base/errors.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import { isolationLevels } from '../../protocol/wire/task.ts';
 import { planBubblewrapProbe } from './launch-bubblewrap.ts';
+import { planGvisorProbe } from './launch-gvisor.ts';
 import { planUnshareProbe } from './launch-unshare.ts';
 import { findSeccompArch } from './seccomp.ts';
 import type { SlotIdentity } from './slot-identity.ts';
@@ -27,6 +28,8 @@ export interface ProbeContext {
   /** An empty folder of the runner's own. */
   folder: string;
   allowNone: boolean;
+  /** Whether somebody asked for `strong`; its start takes too long to be anybody's default. */
+  allowStrong: boolean;
 }
 
 /** Every level, strongest first. */
@@ -52,7 +55,7 @@ const landlockKernel = [5, 13] as const;
 async function probeLevel(level: IsolationLevel, context: ProbeContext): Promise<string | null> {
   switch (level) {
     case 'strong':
-      return await probeStrong();
+      return await probeStrong(context);
     case 'standard':
       return await probeStandard(context);
     case 'reduced':
@@ -64,11 +67,29 @@ async function probeLevel(level: IsolationLevel, context: ProbeContext): Promise
   }
 }
 
-async function probeStrong(): Promise<string> {
+async function probeStrong(context: ProbeContext): Promise<string | null> {
+  if (!context.allowStrong) {
+    return 'only used when asked for: start the agent with --isolation strong';
+  }
+  if (context.identity === null) return 'needs root. Fix: run the agent as root, or see standard';
   const found = await run(['runsc', '--version']);
-  return found.failure === null
-    ? 'runsc is here, but this version of Perigee does not use it yet'
-    : 'gVisor is not installed, and this version of Perigee does not use it yet';
+  if (found.failure !== null) return `${found.failure}. Fix: apt-get install runsc (gVisor)`;
+  const rootFolder = join(context.folder, 'probe-strong');
+  mkdirSync(rootFolder);
+  const argv = planGvisorProbe(
+    {
+      identity: context.identity,
+      rootfs: '/',
+      rootFolder,
+      network: false,
+      tmpBytes: probeTmpBytes,
+      cpus: 1,
+    },
+    ['/bin/true'],
+  );
+  const { failure } = await run(argv);
+  if (failure === null) return null;
+  return `${failure}. Fix: apt-get install runsc util-linux; in Docker \`--privileged\``;
 }
 
 async function probeStandard(context: ProbeContext): Promise<string | null> {

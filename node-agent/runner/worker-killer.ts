@@ -27,7 +27,7 @@ export class WorkerKiller {
     const { pid, exitCode, signalCode } = this.#child;
     // After its exit the number may be another's.
     if (pid === undefined || exitCode !== null || signalCode !== null) return;
-    if (this.#plan.setup.sweep === 'namespace') this.#killNamespace(pid);
+    if (this.#plan.killTarget === 'first') this.#killNamespace(pid);
     else this.#killPlain(pid);
   }
 
@@ -35,7 +35,7 @@ export class WorkerKiller {
   async sweep(): Promise<void> {
     const { cgroup, identity } = this.#deps;
     const how = this.#plan.setup.sweep;
-    if (how === 'namespace') return;
+    if (this.#plan.killTarget === 'first') return;
     cgroup?.kill();
     if (identity !== null && how === 'uid') await killUser(identity);
   }

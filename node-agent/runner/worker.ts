@@ -258,7 +258,9 @@ export class Worker {
     if (this.#asked) return { kind: 'asked' };
     const died = readExit(exit);
     const oomKills = this.#deps.cgroup?.countOomKills() ?? 0;
-    if (oomKills > 0 && died.signal === 'SIGKILL') return { kind: 'oom', peakMemoryBytes };
+    // A launcher that outlives its sandbox tells of the loss by a status of its own.
+    const wasKilled = died.signal === 'SIGKILL' || this.#deps.level === 'strong';
+    if (oomKills > 0 && wasKilled) return { kind: 'oom', peakMemoryBytes };
     if (this.#phase === 'starting') {
       const how = died.signal ?? `status ${died.exitCode}`;
       return { kind: 'unstartable', message: this.#unreadyText(`it ended with ${how}`) };

@@ -1,4 +1,6 @@
 /** The shape of an attack, and what the attacks share. docs/isolation.md is made from the same list. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import type { CallEnd, Sandboxes } from './sandboxes.ts';
@@ -34,8 +36,18 @@ export interface Attack {
   holds(end: CallEnd, targets: Targets): void | Promise<void>;
 }
 
-export const everyLevel = ['standard', 'reduced', 'minimal'] as const;
-export const ownNamespaces = ['standard', 'reduced'] as const;
+export const everyLevel = ['strong', 'standard', 'reduced', 'minimal'] as const;
+export const ownNamespaces = ['strong', 'standard', 'reduced'] as const;
+
+/** Whether this machine has what a level's tests need; `strong` alone is not part of every set-up. */
+export function isMissing(level: IsolationLevel): boolean {
+  return level === 'strong' && (process.getuid?.() !== 0 || !isInstalled('runsc'));
+}
+
+function isInstalled(program: string): boolean {
+  const folders = (process.env['PATH'] ?? '').split(':');
+  return folders.some((folder) => existsSync(join(folder, program)));
+}
 
 /** Put before each attack's source. */
 export const prelude = `

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
-import { everyLevel, ownNamespaces, prelude } from './attack.ts';
+import { everyLevel, isMissing, ownNamespaces, prelude } from './attack.ts';
 import { eventually, openSandboxes } from './sandboxes.ts';
 
 /** A second is what is promised; the other is for a test machine whose two cores are both taken. */
@@ -25,7 +25,7 @@ const killMsMax = 2_000;
 
 const checkout = resolve(import.meta.dirname, '../..');
 
-describe.each(everyLevel)('level %s', (level) => {
+for (const level of everyLevel) describe.skipIf(isMissing(level))(`level ${level}`, () => {
   const stubborn = {
     'stops itself (SIGSTOP)': `def f(): print('go'); os.kill(os.getpid(), signal.SIGSTOP)`,
     'ignores every signal that it may': `

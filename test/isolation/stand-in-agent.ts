@@ -6,7 +6,14 @@ import { mkdirSync } from 'node:fs';
 import { openSandboxes } from './sandboxes.ts';
 
 const [level, mode] = process.argv.slice(2);
-if (level !== 'standard' && level !== 'reduced' && level !== 'minimal') throw new Error('a level');
+if (
+  level !== 'strong' &&
+  level !== 'standard' &&
+  level !== 'reduced' &&
+  level !== 'minimal'
+) {
+  throw new Error('a level');
+}
 
 if (mode === 'hang') {
   const sandboxes = await openSandboxes(level);
