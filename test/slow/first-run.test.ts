@@ -92,11 +92,14 @@ it('runs the client, the tests and set-up again without a network', async () => 
   expect(again.stdout).toContain('Perigee is set up');
   expect(again.status).toBe(0);
   // The old Node is first on PATH, and could not even load vitest.
-  const tests = await runProgram([...offline, 'npm', 'test', '--', '--version'], {
-    cwd: clone,
-    env,
-  });
-  expect(tests.stdout).toMatch(/vitest\/\S+ linux-\S+ node-v26\./);
+  const tests = await runProgram(
+    [...offline, 'npm', 'test', '--', 'test/unit/protocol/base.test.ts'],
+    {
+      cwd: clone,
+      env,
+    },
+  );
+  expect(tests.stdout).toMatch(/Tests .*[1-9]\d* passed/);
   expect(tests.status).toBe(0);
 });
 
