@@ -9,6 +9,7 @@ import { logFile } from './places.mjs';
 const tailLinesMax = 20;
 const outputCharsMax = 4 * 1024 * 1024;
 const running = new Set();
+let isStopped = false;
 
 /** An error whose message is for the person at the terminal: what happened and what to do. */
 export class SetupError extends Error {}
@@ -20,12 +21,16 @@ export class SetupError extends Error {}
 export function run(program, parameters, options = {}) {
   const { problem, env = process.env, cwd, input } = options;
   return new Promise((done, fail) => {
+    if (isStopped)
+      return fail(new SetupError(`${program} was not started: set-up was interrupted`));
     const title = [program, ...parameters].join(' ');
     log(`$ ${title.length > 500 ? `${title.slice(0, 500)} …` : title}\n`);
     const child = spawn(program, parameters, {
       cwd,
       env,
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      // A process group of its own, so that what it starts can be ended with it.
+      detached: true,
     });
     running.add(child);
     let output = '';
@@ -59,9 +64,17 @@ export function run(program, parameters, options = {}) {
   });
 }
 
-/** Ends what still runs, so that an interrupted set-up leaves no process behind. */
+/** Ends what still runs and starts nothing more: an interrupted set-up leaves no process behind. */
 export function stopRunning() {
-  for (const child of running) child.kill('SIGTERM');
+  isStopped = true;
+  for (const child of running) {
+    try {
+      process.kill(-child.pid, 'SIGTERM');
+    } catch (error) {
+      // It has ended, and with it its group.
+      if (error.code !== 'ESRCH') throw error;
+    }
+  }
 }
 
 /** The path of a program on PATH (and the administrator's folders), or undefined. */

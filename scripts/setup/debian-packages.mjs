@@ -12,6 +12,7 @@ const needed = {
     // The one library of the project's own Node that a bare Debian lacks.
     { name: 'libatomic1', isThere: () => hasLibrary('libatomic.so.1') },
     { name: 'ca-certificates', isThere: hasCertificates },
+    { name: 'mount', isThere: () => has('mount') },
     { name: 'util-linux', isThere: () => has('flock', 'prlimit', 'setpriv', 'unshare') },
   ],
   test: [
