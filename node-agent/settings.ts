@@ -153,7 +153,7 @@ export const agentSettingsTable = {
     words: isolationLevels,
     flag: 'isolation',
     env: 'PERIGEE_ISOLATION',
-    doc: 'Use this level instead of the strongest that works.',
+    doc: 'Use this level instead of the strongest that works; strong (gVisor) is only used when asked for.',
   },
   insecure: {
     type: 'switch',

@@ -31,7 +31,6 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
   const arch = findSeccompArch(context.arch);
   const program = arch === undefined ? null : buildSeccompProgram(arch, { denyInet: false });
   const filesFolder = join(context.rootFolder, 'files');
-  mkdirSync(filesFolder);
   writeBundle(context, {
     args: [context.pythonPath, ...harnessArguments('/perigee/harness.py', standardFds)],
     binds: [
@@ -41,6 +40,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
       ...namesOfNetwork(context),
     ],
   });
+  mkdirSync(filesFolder);
   return {
     argv: [
       ...['setpriv', '--pdeathsig', 'KILL'],

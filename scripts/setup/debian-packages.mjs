@@ -18,6 +18,8 @@ const needed = {
   test: [
     { name: 'gdal-bin', isThere: () => has('gdal_translate', 'gdaladdo') },
     { name: 'python3-gdal', isThere: () => has('gdal_calc.py') },
+    // gVisor, for the tests of the isolation level `strong`.
+    { name: 'runsc', isThere: () => has('runsc') },
     { name: 'iproute2', isThere: () => has('ip') },
   ],
 };

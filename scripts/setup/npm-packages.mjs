@@ -1,7 +1,15 @@
 // The npm packages, among them the project's own Node (an optional dependency that carries the
 // program itself, with no install script).
 
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { findProgram, run, SetupError } from './commands.mjs';
 import { checkout, nodeProgram } from './places.mjs';
@@ -40,12 +48,30 @@ export async function installNpmPackages() {
         'Perigee runs on linux-x64 and linux-arm64.',
     );
   }
-  if (!isInstalled()) await runNpm();
+  if (!isInstalled()) {
+    await runNpm(npmCommand());
+    linkNode();
+    // npm leaves out optional packages that the Node which runs it is too old for, the programs of
+    // the test runner among them, whatever its settings say: again, then, with the new one.
+    if (nodeMajor(process.version) < optionalNodeMajorMin) await runNpm([nodeProgram, npmScript()]);
+  }
   linkNode();
 }
 
-async function runNpm() {
-  const [program, ...first] = npmCommand();
+/** The oldest Node that no optional package of package-lock.json refuses. */
+const optionalNodeMajorMin = 22;
+
+function nodeMajor(version) {
+  return Number.parseInt(version.replace('v', ''), 10);
+}
+
+/** The script behind the npm on PATH. */
+function npmScript() {
+  const path = npmCommand().at(-1);
+  return realpathSync(path);
+}
+
+async function runNpm([program, ...first]) {
   await run(
     program,
     [

@@ -26,7 +26,8 @@ import type {
   ImageDigest,
   NamespaceName,
 } from '../../protocol/wire/ids.ts';
-import type { GroupSpec } from '../../protocol/wire/task.ts';
+import type { GroupSpec, IsolationLevel } from '../../protocol/wire/task.ts';
+import { isMissing } from '../isolation/attack.ts';
 
 /** What tasks do, told by their argument; the same in Python and in the twin's play. */
 const functionSource = `
@@ -49,179 +50,181 @@ interface Subject {
 
 const subjects: readonly [string, () => Promise<Subject>][] = [
   ['the in-memory twin', openTwin],
-  ['real sandboxes', openReal],
+  ['real sandboxes', () => openReal(null)],
+  ['real sandboxes of gVisor', () => openReal('strong')],
 ];
 
-describe.each(subjects)('%s', (_, open) => {
-  let subject: Subject;
-  let events: RunnerEvent[];
-  let waiters: (() => void)[];
+for (const [title, open] of subjects)
+  describe.skipIf(title.includes('gVisor') && isMissing('strong'))(title, () => {
+    let subject: Subject;
+    let events: RunnerEvent[];
+    let waiters: (() => void)[];
 
-  beforeEach(async () => {
-    subject = await open();
-    events = [];
-    waiters = [];
-    subject.runner.onEvent((event) => {
-      events.push(event);
-      for (const wake of waiters.splice(0)) wake();
+    beforeEach(async () => {
+      subject = await open();
+      events = [];
+      waiters = [];
+      subject.runner.onEvent((event) => {
+        events.push(event);
+        for (const wake of waiters.splice(0)) wake();
+      });
     });
-  });
 
-  afterEach(async () => {
-    await subject.close();
-  });
+    afterEach(async () => {
+      await subject.close();
+    });
 
-  /** Resolves with the first event, past or to come, that fits. */
-  async function seen<Kind extends RunnerEvent['kind']>(
-    kind: Kind,
-    fits: (event: Extract<RunnerEvent, { kind: Kind }>) => boolean = () => true,
-  ): Promise<Extract<RunnerEvent, { kind: Kind }>> {
-    for (;;) {
-      const found = events.find(
-        (event): event is Extract<RunnerEvent, { kind: Kind }> =>
-          event.kind === kind && fits(event as Extract<RunnerEvent, { kind: Kind }>),
-      );
-      if (found !== undefined) return found;
-      const next = Promise.withResolvers<void>();
-      waiters.push(next.resolve);
-      await next.promise;
+    /** Resolves with the first event, past or to come, that fits. */
+    async function seen<Kind extends RunnerEvent['kind']>(
+      kind: Kind,
+      fits: (event: Extract<RunnerEvent, { kind: Kind }>) => boolean = () => true,
+    ): Promise<Extract<RunnerEvent, { kind: Kind }>> {
+      for (;;) {
+        const found = events.find(
+          (event): event is Extract<RunnerEvent, { kind: Kind }> =>
+            event.kind === kind && fits(event as Extract<RunnerEvent, { kind: Kind }>),
+        );
+        if (found !== undefined) return found;
+        const next = Promise.withResolvers<void>();
+        waiters.push(next.resolve);
+        await next.promise;
+      }
     }
-  }
 
-  function start(worker: number, options: { broken?: boolean } = {}): void {
-    const files = options.broken === true ? subject.broken : subject.files;
-    const request: WorkerStart = { worker, slot: worker - 1, spec: specOf(), files };
-    subject.runner.start(request);
-  }
+    function start(worker: number, options: { broken?: boolean } = {}): void {
+      const files = options.broken === true ? subject.broken : subject.files;
+      const request: WorkerStart = { worker, slot: worker - 1, spec: specOf(), files };
+      subject.runner.start(request);
+    }
 
-  async function startReady(worker: number): Promise<void> {
-    start(worker);
-    await seen('workerReady', (event) => event.worker === worker);
-  }
+    async function startReady(worker: number): Promise<void> {
+      start(worker);
+      await seen('workerReady', (event) => event.worker === worker);
+    }
 
-  it('says nothing of a worker within the call that starts it', async () => {
-    start(1);
-    expect(events).toEqual([]);
-    await seen('workerReady');
-  });
-
-  it('runs tasks one after another, in their order', async () => {
-    await startReady(1);
-    subject.runner.feed(1, [taskOf(0, 'return', 'a'), taskOf(1, 'return', 'b')]);
-    subject.runner.feed(1, [taskOf(2, 'return', 'c')]);
-    await seen('taskEnded', (event) => event.task.index === 2);
-    expect(events.map(shortOf)).toEqual([
-      'ready',
-      ...['started 0', 'ended 0 success J"a"'],
-      ...['started 1', 'ended 1 success J"b"'],
-      ...['started 2', 'ended 2 success J"c"'],
-    ]);
-  });
-
-  it('tells a task’s output between its start and its end, with offsets that count every byte', async () => {
-    await startReady(1);
-    subject.runner.feed(1, [taskOf(0, 'print', 'one'), taskOf(1, 'print', 'three')]);
-    const ended = await seen('taskEnded', (event) => event.task.index === 1);
-    expect(ended.task.logBytes).toBe(5);
-    expect(events.map(shortOf)).toEqual([
-      'ready',
-      ...['started 0', 'output 0 at 0: one', 'ended 0 success Jnull'],
-      ...['started 1', 'output 1 at 0: three', 'ended 1 success Jnull'],
-    ]);
-  });
-
-  it('goes on with the same worker after an exception', async () => {
-    await startReady(1);
-    subject.runner.feed(1, [taskOf(0, 'raise', 'x'), taskOf(1, 'return', 'still')]);
-    const failed = await seen('taskEnded', (event) => event.task.index === 0);
-    expect(failed.task.failure).toMatchObject({ name: 'KeyError' });
-    expect(failed.task.result).toHaveLength(0);
-    const ended = await seen('taskEnded', (event) => event.task.index === 1);
-    expect(ended.task.status).toBe('success');
-  });
-
-  it('gives back tasks that have not begun, and runs none of them', async () => {
-    await startReady(1);
-    const waiting = [taskOf(1, 'return', 'b'), taskOf(2, 'return', 'c')];
-    subject.runner.feed(1, [taskOf(0, 'hang', ''), ...waiting]);
-    await seen('taskStarted');
-    const taken = subject.runner.retract(1, [refOf(0), refOf(1), refOf(2), refOf(9)]);
-    expect(taken).toEqual([refOf(1), refOf(2)]);
-    expect(subject.runner.retract(1, [refOf(1)])).toEqual([]);
-  });
-
-  it('kills a running task with its worker, its output told before the end', async () => {
-    await startReady(1);
-    subject.runner.feed(1, [taskOf(0, 'print and hang', 'last words'), taskOf(1, 'return', '')]);
-    await seen('taskOutput');
-    const before = performance.now();
-    subject.runner.kill(1);
-    const ended = await seen('workerEnded');
-    expect(performance.now() - before).toBeLessThan(1_000);
-    expect(ended).toMatchObject({
-      worker: 1,
-      end: { kind: 'asked' },
-      running: { ...refOf(0), logBytes: 10 },
+    it('says nothing of a worker within the call that starts it', async () => {
+      start(1);
+      expect(events).toEqual([]);
+      await seen('workerReady');
     });
-    expect(events.at(-1)).toBe(ended);
-  });
 
-  it('tells which task ran when a worker dies by itself, after all it wrote', async () => {
-    await startReady(1);
-    subject.runner.feed(1, [taskOf(0, 'print and exit', 'bye'), taskOf(1, 'return', '')]);
-    const ended = await seen('workerEnded');
-    expect(ended).toMatchObject({
-      end: { kind: 'died', exitCode: 3, signal: null },
-      running: { ...refOf(0), logBytes: 3 },
+    it('runs tasks one after another, in their order', async () => {
+      await startReady(1);
+      subject.runner.feed(1, [taskOf(0, 'return', 'a'), taskOf(1, 'return', 'b')]);
+      subject.runner.feed(1, [taskOf(2, 'return', 'c')]);
+      await seen('taskEnded', (event) => event.task.index === 2);
+      expect(events.map(shortOf)).toEqual([
+        'ready',
+        ...['started 0', 'ended 0 success J"a"'],
+        ...['started 1', 'ended 1 success J"b"'],
+        ...['started 2', 'ended 2 success J"c"'],
+      ]);
     });
-    expect(events.map(shortOf).slice(0, 3)).toEqual(['ready', 'started 0', 'output 0 at 0: bye']);
-  });
 
-  it('lets an idle worker go', async () => {
-    await startReady(1);
-    subject.runner.stop(1);
-    expect(await seen('workerEnded')).toMatchObject({ end: { kind: 'asked' }, running: null });
-  });
+    it('tells a task’s output between its start and its end, with offsets that count every byte', async () => {
+      await startReady(1);
+      subject.runner.feed(1, [taskOf(0, 'print', 'one'), taskOf(1, 'print', 'three')]);
+      const ended = await seen('taskEnded', (event) => event.task.index === 1);
+      expect(ended.task.logBytes).toBe(5);
+      expect(events.map(shortOf)).toEqual([
+        'ready',
+        ...['started 0', 'output 0 at 0: one', 'ended 0 success Jnull'],
+        ...['started 1', 'output 1 at 0: three', 'ended 1 success Jnull'],
+      ]);
+    });
 
-  it('tells that a function cannot be loaded, once, and no task of it', async () => {
-    start(1, { broken: true });
-    const ended = await seen('workerEnded');
-    expect(ended.end).toMatchObject({ kind: 'unloadable', code: 'exception' });
-    expect(events).toHaveLength(1);
-  });
+    it('goes on with the same worker after an exception', async () => {
+      await startReady(1);
+      subject.runner.feed(1, [taskOf(0, 'raise', 'x'), taskOf(1, 'return', 'still')]);
+      const failed = await seen('taskEnded', (event) => event.task.index === 0);
+      expect(failed.task.failure).toMatchObject({ name: 'KeyError' });
+      expect(failed.task.result).toHaveLength(0);
+      const ended = await seen('taskEnded', (event) => event.task.index === 1);
+      expect(ended.task.status).toBe('success');
+    });
 
-  it('keeps workers apart', async () => {
-    await Promise.all([startReady(1), startReady(2)]);
-    subject.runner.feed(1, [taskOf(0, 'hang', '')]);
-    subject.runner.feed(2, [taskOf(1, 'return', 'here')]);
-    const ended = await seen('taskEnded');
-    expect(ended).toMatchObject({ worker: 2, task: { index: 1 } });
-    subject.runner.kill(1);
-    await seen('workerEnded', (event) => event.worker === 1);
-    subject.runner.feed(2, [taskOf(2, 'return', 'still here')]);
-    await seen('taskEnded', (event) => event.task.index === 2);
-  });
+    it('gives back tasks that have not begun, and runs none of them', async () => {
+      await startReady(1);
+      const waiting = [taskOf(1, 'return', 'b'), taskOf(2, 'return', 'c')];
+      subject.runner.feed(1, [taskOf(0, 'hang', ''), ...waiting]);
+      await seen('taskStarted');
+      const taken = subject.runner.retract(1, [refOf(0), refOf(1), refOf(2), refOf(9)]);
+      expect(taken).toEqual([refOf(1), refOf(2)]);
+      expect(subject.runner.retract(1, [refOf(1)])).toEqual([]);
+    });
 
-  it('takes orders for a worker that is gone without a word', async () => {
-    await startReady(1);
-    subject.runner.kill(1);
-    await seen('workerEnded');
-    subject.runner.kill(1);
-    subject.runner.stop(1);
-    subject.runner.feed(1, [taskOf(0, 'return', '')]);
-    expect(subject.runner.retract(1, [refOf(0)])).toEqual([]);
-    expect(events).toHaveLength(2);
-  });
+    it('kills a running task with its worker, its output told before the end', async () => {
+      await startReady(1);
+      subject.runner.feed(1, [taskOf(0, 'print and hang', 'last words'), taskOf(1, 'return', '')]);
+      await seen('taskOutput');
+      const before = performance.now();
+      subject.runner.kill(1);
+      const ended = await seen('workerEnded');
+      expect(performance.now() - before).toBeLessThan(1_000);
+      expect(ended).toMatchObject({
+        worker: 1,
+        end: { kind: 'asked' },
+        running: { ...refOf(0), logBytes: 10 },
+      });
+      expect(events.at(-1)).toBe(ended);
+    });
 
-  it('ends every worker when it closes', async () => {
-    await Promise.all([startReady(1), startReady(2)]);
-    subject.runner.feed(1, [taskOf(0, 'hang', '')]);
-    await seen('taskStarted');
-    await subject.runner.close();
-    const ended = events.filter((event) => event.kind === 'workerEnded');
-    expect(ended.map((event) => event.worker).sort()).toEqual([1, 2]);
+    it('tells which task ran when a worker dies by itself, after all it wrote', async () => {
+      await startReady(1);
+      subject.runner.feed(1, [taskOf(0, 'print and exit', 'bye'), taskOf(1, 'return', '')]);
+      const ended = await seen('workerEnded');
+      expect(ended).toMatchObject({
+        end: { kind: 'died', exitCode: 3, signal: null },
+        running: { ...refOf(0), logBytes: 3 },
+      });
+      expect(events.map(shortOf).slice(0, 3)).toEqual(['ready', 'started 0', 'output 0 at 0: bye']);
+    });
+
+    it('lets an idle worker go', async () => {
+      await startReady(1);
+      subject.runner.stop(1);
+      expect(await seen('workerEnded')).toMatchObject({ end: { kind: 'asked' }, running: null });
+    });
+
+    it('tells that a function cannot be loaded, once, and no task of it', async () => {
+      start(1, { broken: true });
+      const ended = await seen('workerEnded');
+      expect(ended.end).toMatchObject({ kind: 'unloadable', code: 'exception' });
+      expect(events).toHaveLength(1);
+    });
+
+    it('keeps workers apart', async () => {
+      await Promise.all([startReady(1), startReady(2)]);
+      subject.runner.feed(1, [taskOf(0, 'hang', '')]);
+      subject.runner.feed(2, [taskOf(1, 'return', 'here')]);
+      const ended = await seen('taskEnded');
+      expect(ended).toMatchObject({ worker: 2, task: { index: 1 } });
+      subject.runner.kill(1);
+      await seen('workerEnded', (event) => event.worker === 1);
+      subject.runner.feed(2, [taskOf(2, 'return', 'still here')]);
+      await seen('taskEnded', (event) => event.task.index === 2);
+    });
+
+    it('takes orders for a worker that is gone without a word', async () => {
+      await startReady(1);
+      subject.runner.kill(1);
+      await seen('workerEnded');
+      subject.runner.kill(1);
+      subject.runner.stop(1);
+      subject.runner.feed(1, [taskOf(0, 'return', '')]);
+      expect(subject.runner.retract(1, [refOf(0)])).toEqual([]);
+      expect(events).toHaveLength(2);
+    });
+
+    it('ends every worker when it closes', async () => {
+      await Promise.all([startReady(1), startReady(2)]);
+      subject.runner.feed(1, [taskOf(0, 'hang', '')]);
+      await seen('taskStarted');
+      await subject.runner.close();
+      const ended = events.filter((event) => event.kind === 'workerEnded');
+      expect(ended.map((event) => event.worker).sort()).toEqual([1, 2]);
+    });
   });
-});
 
 async function openTwin(): Promise<Subject> {
   const files = { rootfs: '', pythonPath: '', functionPath: 'good', cloudpicklePath: null };
@@ -254,7 +257,7 @@ function playOrder(stage: TaskStage): void {
   }
 }
 
-async function openReal(): Promise<Subject> {
+async function openReal(isolation: IsolationLevel | null): Promise<Subject> {
   const folder = mkdtempSync(join(tmpdir(), 'perigee-test-'));
   const images = await findImages(perigeeHome(process.env), {
     arch: process.arch,
@@ -268,7 +271,7 @@ async function openReal(): Promise<Subject> {
       folder: join(folder, 'runner'),
       sources: checkoutSources,
       mounts: [],
-      isolation: null,
+      isolation,
       isolationMin: 'minimal',
       allowNone: false,
       allowNetwork: false,

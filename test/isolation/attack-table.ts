@@ -2,10 +2,16 @@
 import type { Attack } from './attack.ts';
 import { everyLevel } from './attack.ts';
 import { fileAttacks } from './attacks-files.ts';
+import { gvisorAttacks } from './attacks-gvisor.ts';
 import { kernelAttacks } from './attacks-kernel.ts';
 import { limitAttacks } from './attacks-limits.ts';
 
-export const attacks: readonly Attack[] = [...fileAttacks, ...kernelAttacks, ...limitAttacks];
+export const attacks: readonly Attack[] = [
+  ...fileAttacks,
+  ...kernelAttacks,
+  ...limitAttacks,
+  ...gvisorAttacks,
+];
 
 /** The table as Markdown. */
 export function renderAttackTable(): string {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { baseEnvironment } from '../../node-agent/runner/launch.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import type { CallEnd, Sandboxes } from './sandboxes.ts';
 
@@ -39,14 +40,18 @@ export interface Attack {
 export const everyLevel = ['strong', 'standard', 'reduced', 'minimal'] as const;
 export const ownNamespaces = ['strong', 'standard', 'reduced'] as const;
 
+/** For attacks that gVisor answers by a kernel of the task's own; `attacks-gvisor.ts` has its side. */
+export const machineKernel = ['standard', 'reduced', 'minimal'] as const;
+
 /** Whether this machine has what a level's tests need; `strong` alone is not part of every set-up. */
 export function isMissing(level: IsolationLevel): boolean {
-  return level === 'strong' && (process.getuid?.() !== 0 || !isInstalled('runsc'));
+  return level === 'strong' && (process.getuid?.() !== 0 || findInstalled('runsc') === undefined);
 }
 
-function isInstalled(program: string): boolean {
-  const folders = (process.env['PATH'] ?? '').split(':');
-  return folders.some((folder) => existsSync(join(folder, program)));
+/** Where the agent would find a program of the machine. */
+export function findInstalled(program: string): string | undefined {
+  const folders = baseEnvironment({ cpus: 1 })['PATH']?.split(':') ?? [];
+  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
 }
 
 /** Put before each attack's source. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Attack } from './attack.ts';
-import { everyLevel, resultValue, returned, wasStopped } from './attack.ts';
+import { everyLevel, machineKernel, resultValue, returned, wasStopped } from './attack.ts';
 
 const corePattern = '/proc/sys/kernel/core_pattern';
 
@@ -52,7 +52,7 @@ def f(_):
   {
     title: 'makes itself unkillable for the memory killer (oom_score_adj -1000)',
     stoppedAs: 'EACCES',
-    levels: everyLevel,
+    levels: machineKernel,
     source: `def f(_): return attempt(lambda: write_file('/proc/self/oom_score_adj', b'-1000'))`,
     holds: wasStopped,
   },
@@ -62,7 +62,9 @@ def f(_):
     levels: everyLevel,
     source: `
 def f(_):
-    return [attempt(lambda: os.listdir('/sys/fs/cgroup')),
+    def look():
+        if not os.listdir('/sys/fs/cgroup'): raise ValueError('empty')
+    return [attempt(look),
             attempt(lambda: write_file('/sys/fs/cgroup/memory/cgroup.procs', b'0')),
             attempt(lambda: write_file('/sys/fs/cgroup/cgroup.procs', b'0'))]`,
     holds: wasStopped,

@@ -2,7 +2,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { Attack } from './attack.ts';
-import { everyLevel, ownNamespaces, resultValue, returned, wasStopped } from './attack.ts';
+import {
+  everyLevel,
+  machineKernel,
+  ownNamespaces,
+  resultValue,
+  returned,
+  wasStopped,
+} from './attack.ts';
 
 /** Numbers on x64 and arm64, and arguments that do no harm where the call is let through. */
 const calls: readonly [name: string, x64: number, arm64: number, args: string][] = [
@@ -85,7 +92,7 @@ def f(_):
   {
     title: 'makes a block device and reads the disk',
     stoppedAs: 'EPERM; ENOENT',
-    levels: everyLevel,
+    levels: machineKernel,
     source: `
 def f(_):
     node = os.path.join(os.environ['HOME'], 'disk')
@@ -102,7 +109,7 @@ def f(_):
 def f(_):
     status = dict(line.split(':\\t', 1) for line in read_file('/proc/self/status').decode().splitlines() if ':\\t' in line)
     return [attempt(lambda: os.setuid(0)), attempt(lambda: os.setgid(0)), attempt(lambda: os.setgroups([0])),
-            'stopped' if status['NoNewPrivs'] == '1' else 'may gain privileges',
+            'stopped' if libc.prctl(39, 0, 0, 0, 0) == 1 else 'may gain privileges',
             'stopped' if int(status['CapEff'], 16) == 0 else 'CapEff ' + status['CapEff'],
             'stopped' if int(status['CapPrm'], 16) == 0 else 'CapPrm ' + status['CapPrm'],
             'stopped' if os.getuid() != 0 else 'is root']`,
@@ -111,7 +118,7 @@ def f(_):
   {
     title: 'raises its limits and its priority',
     stoppedAs: 'EPERM, EACCES or ValueError',
-    levels: everyLevel,
+    levels: machineKernel,
     source: `
 def f(_):
     import resource
@@ -153,7 +160,7 @@ def f(_):
   {
     title: 'kills everything that it may, and the first process of its sandbox',
     stoppedAs: 'reaches nothing outside; the sandbox goes on',
-    levels: everyLevel,
+    levels: machineKernel,
     source: `
 def f(_):
     for target in (-1, 1) if os.getpid() < 100 else (-1,):
@@ -167,7 +174,7 @@ def f(_):
   {
     title: 'learns the machine’s name',
     stoppedAs: 'it has a name of its own',
-    levels: ['standard'],
+    levels: ['strong', 'standard'],
     source: `def f(_): return os.uname()[1]`,
     holds: returned('perigee'),
   },

@@ -7,7 +7,7 @@ import {
   tracebackCharsMax,
 } from '../../protocol/wire/limits.ts';
 import type { Attack } from './attack.ts';
-import { endedWith, everyLevel, ownNamespaces, returned } from './attack.ts';
+import { endedWith, everyLevel, machineKernel, ownNamespaces, returned } from './attack.ts';
 
 const mib = 1024 * 1024;
 
@@ -15,7 +15,7 @@ export const limitAttacks: readonly Attack[] = [
   {
     title: 'forks without end',
     stoppedAs: 'EAGAIN at the limit of processes; swept after the task',
-    levels: everyLevel,
+    levels: machineKernel,
     source: `
 def f(_):
     count = 0

@@ -17,56 +17,57 @@ import { openSandboxes } from './sandboxes.ts';
 
 const mib = 1024 * 1024;
 
-for (const level of everyLevel) describe.skipIf(isMissing(level))(`level ${level}`, () => {
-  let targets: Targets;
-  let cleanUp: () => Promise<void>;
+for (const level of everyLevel)
+  describe.skipIf(isMissing(level))(`level ${level}`, () => {
+    let targets: Targets;
+    let cleanUp: () => Promise<void>;
 
-  beforeAll(async () => {
-    const sandboxes = await openSandboxes(level, {
-      limits: { ...defaultWorkerLimits, processesMax: 64, tmpBytes: 64 * mib },
+    beforeAll(async () => {
+      const sandboxes = await openSandboxes(level, {
+        limits: { ...defaultWorkerLimits, processesMax: 64, tmpBytes: 64 * mib },
+      });
+      // Below /var: sandboxes with a root of their own have another /tmp anyway.
+      const folder = mkdtempSync(join(tmpdir(), 'perigee-secret-'));
+      const secretPath = join('/var/tmp', `perigee-secret-${process.pid}-${level}`);
+      writeFileSync(secretPath, 'secret', { mode: 0o644 });
+      const decoy = spawn('sleep', ['600'], { stdio: 'ignore' });
+      const tcp = await listen({ port: 0, host: '127.0.0.1' });
+      const abstractName = `perigee-test-${process.pid}-${level}`;
+      const abstract = await listen({ path: `\0${abstractName}` });
+      assert(decoy.pid !== undefined, 'sleep runs');
+      targets = {
+        sandboxes,
+        secretPath,
+        decoyPid: decoy.pid,
+        tcpPort: (tcp.address() as AddressInfo).port,
+        abstractName,
+      };
+      cleanUp = async () => {
+        await sandboxes[Symbol.asyncDispose]();
+        rmSync(folder, { recursive: true });
+        rmSync(secretPath);
+        await endProcess(decoy);
+        for (const server of [tcp, abstract]) await closeServer(server);
+      };
     });
-    // Below /var: sandboxes with a root of their own have another /tmp anyway.
-    const folder = mkdtempSync(join(tmpdir(), 'perigee-secret-'));
-    const secretPath = join('/var/tmp', `perigee-secret-${process.pid}-${level}`);
-    writeFileSync(secretPath, 'secret', { mode: 0o644 });
-    const decoy = spawn('sleep', ['600'], { stdio: 'ignore' });
-    const tcp = await listen({ port: 0, host: '127.0.0.1' });
-    const abstractName = `perigee-test-${process.pid}-${level}`;
-    const abstract = await listen({ path: `\0${abstractName}` });
-    assert(decoy.pid !== undefined, 'sleep runs');
-    targets = {
-      sandboxes,
-      secretPath,
-      decoyPid: decoy.pid,
-      tcpPort: (tcp.address() as AddressInfo).port,
-      abstractName,
-    };
-    cleanUp = async () => {
-      await sandboxes[Symbol.asyncDispose]();
-      rmSync(folder, { recursive: true });
-      rmSync(secretPath);
-      await endProcess(decoy);
-      for (const server of [tcp, abstract]) await closeServer(server);
-    };
-  });
 
-  afterAll(async () => {
-    await cleanUp();
-  });
+    afterAll(async () => {
+      await cleanUp();
+    });
 
-  const own = attacks.filter((attack) => attack.levels.includes(level));
-  it.each(own.map((attack) => [attack.title.slice(0, 80), attack] as const))(
-    'stops a task that %s',
-    async (_, attack) => {
-      await attack.holds(await play(attack, targets), targets);
-    },
-  );
+    const own = attacks.filter((attack) => attack.levels.includes(level));
+    it.each(own.map((attack) => [attack.title.slice(0, 80), attack] as const))(
+      'stops a task that %s',
+      async (_, attack) => {
+        await attack.holds(await play(attack, targets), targets);
+      },
+    );
 
-  it('still runs other tasks after all of it', async () => {
-    const sandbox = targets.sandboxes.start({ source: 'def f(x): return x + 1' });
-    expect(await sandbox.call(1)).toMatchObject({ value: 2 });
+    it('still runs other tasks after all of it', async () => {
+      const sandbox = targets.sandboxes.start({ source: 'def f(x): return x + 1' });
+      expect(await sandbox.call(1)).toMatchObject({ value: 2 });
+    });
   });
-});
 
 async function play(attack: Attack, targets: Targets): Promise<CallEnd> {
   const argument = attack.argument?.(targets) ?? null;

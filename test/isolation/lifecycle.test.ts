@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
+import { probeIsolation } from '../../node-agent/runner/probe.ts';
 import { everyLevel, isMissing, ownNamespaces, prelude } from './attack.ts';
 import { eventually, openSandboxes } from './sandboxes.ts';
 
@@ -25,116 +26,117 @@ const killMsMax = 2_000;
 
 const checkout = resolve(import.meta.dirname, '../..');
 
-for (const level of everyLevel) describe.skipIf(isMissing(level))(`level ${level}`, () => {
-  const stubborn = {
-    'stops itself (SIGSTOP)': `def f(): print('go'); os.kill(os.getpid(), signal.SIGSTOP)`,
-    'ignores every signal that it may': `
+for (const level of everyLevel)
+  describe.skipIf(isMissing(level))(`level ${level}`, () => {
+    const stubborn = {
+      'stops itself (SIGSTOP)': `def f(): print('go'); os.kill(os.getpid(), signal.SIGSTOP)`,
+      'ignores every signal that it may': `
 def f():
     for number in range(1, 32):
         if number not in (9, 19, 17): signal.signal(number, signal.SIG_IGN)
     print('go')
     while True: time.sleep(1)`,
-    'never leaves the interpreter’s C code': `
+      'never leaves the interpreter’s C code': `
 def f():
     import re
     print('go')
     re.match('(a+)+$', 'a' * 60 + 'b')`,
-    'prints without end': `
+      'prints without end': `
 def f():
     print('go')
     while True: os.write(1, b'x' * 65536)`,
-    'forks without end': `
+      'forks without end': `
 def f():
     print('go')
     while True:
         try: os.fork()
         except OSError: pass`,
-  };
+    };
 
-  it.each(Object.entries(stubborn))('kills a task that %s within a second', async (_, source) => {
-    await using sandboxes = await openSandboxes(level);
-    const sandbox = sandboxes.start({ source: prelude + source });
-    void sandbox.call();
-    await eventually('the task runs', () => sandbox.log.includes('go'));
-    const before = performance.now();
-    sandbox.kill();
-    const event = await sandbox.ended;
-    expect(performance.now() - before).toBeLessThan(killMsMax);
-    expect(event).toMatchObject({ end: { kind: 'asked' }, running: { index: 0 } });
-  });
-
-  it('leaves no process behind when its agent is killed, and the next one cleans up', async () => {
-    const agent = spawn(
-      process.execPath,
-      [join(import.meta.dirname, 'stand-in-agent.ts'), level, 'hang'],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
-    );
-    const { folder } = JSON.parse(await readLine(agent)) as { folder: string };
-    const groups = listGroupsOf(agent.pid ?? 0);
-    const pids = groups.flatMap(listMembers);
-    expect(pids.length).toBeGreaterThanOrEqual(2);
-    await kill(agent);
-    // Without a pid namespace a child that left its session lives until the next agent's sweep.
-    if (level !== 'minimal') await eventually('all have died', () => !pids.some(isAlive));
-    const next = await openSandboxes(level);
-    await next[Symbol.asyncDispose]();
-    await eventually('none is left', () => !pids.some(isAlive));
-    expect(groups.filter((group) => existsSync(group))).toEqual([]);
-    rmSync(folder, { recursive: true, force: true });
-    expect(readdirSync(tmpdir()).filter((name) => name.includes(`-${agent.pid}-`))).toEqual([]);
-  });
-
-  it('offers mounts read-only and nothing else of the machine', async () => {
-    const data = mkdtempSync(join(tmpdir(), 'perigee-data-'));
-    chmodSync(data, 0o755);
-    writeFileSync(join(data, 'scene.tif'), 'pixels', { mode: 0o666 });
-    chmodSync(data, 0o777);
-    await using sandboxes = await openSandboxes(level, {
-      mounts: [{ name: 'scenes', path: data }],
+    it.each(Object.entries(stubborn))('kills a task that %s within a second', async (_, source) => {
+      await using sandboxes = await openSandboxes(level);
+      const sandbox = sandboxes.start({ source: prelude + source });
+      void sandbox.call();
+      await eventually('the task runs', () => sandbox.log.includes('go'));
+      const before = performance.now();
+      sandbox.kill();
+      const event = await sandbox.ended;
+      expect(performance.now() - before).toBeLessThan(killMsMax);
+      expect(event).toMatchObject({ end: { kind: 'asked' }, running: { index: 0 } });
     });
-    const sandbox = sandboxes.start({
-      source: `${prelude}
+
+    it('leaves no process behind when its agent is killed, and the next one cleans up', async () => {
+      const agent = spawn(
+        process.execPath,
+        [join(import.meta.dirname, 'stand-in-agent.ts'), level, 'hang'],
+        { stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      const { folder } = JSON.parse(await readLine(agent)) as { folder: string };
+      const groups = listGroupsOf(agent.pid ?? 0);
+      const pids = groups.flatMap(listMembers);
+      expect(pids.length).toBeGreaterThanOrEqual(2);
+      await kill(agent);
+      // Without a pid namespace a child that left its session lives until the next agent's sweep.
+      if (level !== 'minimal') await eventually('all have died', () => !pids.some(isAlive));
+      const next = await openSandboxes(level);
+      await next[Symbol.asyncDispose]();
+      await eventually('none is left', () => !pids.some(isAlive));
+      expect(groups.filter((group) => existsSync(group))).toEqual([]);
+      rmSync(folder, { recursive: true, force: true });
+      expect(readdirSync(tmpdir()).filter((name) => name.includes(`-${agent.pid}-`))).toEqual([]);
+    });
+
+    it('offers mounts read-only and nothing else of the machine', async () => {
+      const data = mkdtempSync(join(tmpdir(), 'perigee-data-'));
+      chmodSync(data, 0o755);
+      writeFileSync(join(data, 'scene.tif'), 'pixels', { mode: 0o666 });
+      chmodSync(data, 0o777);
+      await using sandboxes = await openSandboxes(level, {
+        mounts: [{ name: 'scenes', path: data }],
+      });
+      const sandbox = sandboxes.start({
+        source: `${prelude}
 def f(path):
     return [open(path).read(), attempt(lambda: write_file(path, b'x')), attempt(lambda: write_file(path + '2', b'x'))]`,
-    });
-    const path = level === 'minimal' ? `${data}/scene.tif` : '/data/scenes/scene.tif';
-    const end = await sandbox.call(path);
-    expect(end).toMatchObject({
-      value: ['pixels', expect.stringContaining('stopped'), expect.stringContaining('stopped')],
-    });
-    expect(readFileSync(join(data, 'scene.tif'), 'utf8')).toBe('pixels');
-    rmSync(data, { recursive: true });
-  });
-
-  it('gives network only where the node allows it', async () => {
-    const server = createServer((socket) => socket.end('reached'));
-    const port = await new Promise<number>((resolvePort) => {
-      server.listen(0, '127.0.0.1', () => {
-        const address = server.address();
-        resolvePort(typeof address === 'object' && address !== null ? address.port : 0);
       });
+      const path = level === 'minimal' ? `${data}/scene.tif` : '/data/scenes/scene.tif';
+      const end = await sandbox.call(path);
+      expect(end).toMatchObject({
+        value: ['pixels', expect.stringContaining('stopped'), expect.stringContaining('stopped')],
+      });
+      expect(readFileSync(join(data, 'scene.tif'), 'utf8')).toBe('pixels');
+      rmSync(data, { recursive: true });
     });
-    const source = `${prelude}
+
+    it('gives network only where the node allows it', async () => {
+      const server = createServer((socket) => socket.end('reached'));
+      const port = await new Promise<number>((resolvePort) => {
+        server.listen(0, '127.0.0.1', () => {
+          const address = server.address();
+          resolvePort(typeof address === 'object' && address !== null ? address.port : 0);
+        });
+      });
+      const source = `${prelude}
 def f(port):
     one = socket.create_connection(('127.0.0.1', port), 5)
     return one.recv(100).decode()`;
-    {
-      await using closed = await openSandboxes(level);
-      const { end } = await closed.start({ source, spec: { network: true } }).ended;
-      expect(end).toMatchObject({ kind: 'unstartable' });
-      expect(JSON.stringify(end)).toContain('--allow-network');
-    }
-    await using open = await openSandboxes(level, { allowNetwork: true });
-    expect(await open.start({ source, spec: { network: true } }).call(port)).toMatchObject({
-      value: 'reached',
-    });
-    const without = await open.start({ source, slot: 1 }).call(port);
-    expect(without).toMatchObject({ task: { status: 'exception' } });
-    await new Promise((closed) => {
-      server.close(closed);
+      {
+        await using closed = await openSandboxes(level);
+        const { end } = await closed.start({ source, spec: { network: true } }).ended;
+        expect(end).toMatchObject({ kind: 'unstartable' });
+        expect(JSON.stringify(end)).toContain('--allow-network');
+      }
+      await using open = await openSandboxes(level, { allowNetwork: true });
+      expect(await open.start({ source, spec: { network: true } }).call(port)).toMatchObject({
+        value: 'reached',
+      });
+      const without = await open.start({ source, slot: 1 }).call(port);
+      expect(without).toMatchObject({ task: { status: 'exception' } });
+      await new Promise((closed) => {
+        server.close(closed);
+      });
     });
   });
-});
 
 describe('a runner', () => {
   it('refuses a group that asks for more isolation than it has', async () => {
@@ -145,6 +147,35 @@ describe('a runner', () => {
       message: 'the group asks for isolation standard, this node has minimal',
     });
   });
+
+  it('never chooses the level strong by itself, and says how to ask for it', async () => {
+    await using sandboxes = await openSandboxes(null);
+    const { isolation, probes } = sandboxes.runner;
+    expect(isolation).not.toBe('strong');
+    const strong = probes.find((probe) => probe.level === 'strong');
+    expect(strong?.failure).toContain('--isolation strong');
+  });
+
+  it('needs root for the level strong', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'perigee-probe-'));
+    const probes = await probeIsolation({
+      identity: null,
+      folder,
+      allowNone: false,
+      allowStrong: true,
+    });
+    rmSync(folder, { recursive: true });
+    const strong = probes.find((probe) => probe.level === 'strong');
+    expect(strong?.failure).toContain('needs root');
+  });
+
+  it.skipIf(isMissing('strong'))(
+    'takes strong as asked for by the least level allowed',
+    async () => {
+      await using sandboxes = await openSandboxes(null, { isolationMin: 'strong' });
+      expect(sandboxes.runner.isolation).toBe('strong');
+    },
+  );
 
   it('does not use the level none unless it is allowed', async () => {
     const refused = openSandboxes('none', { allowNone: false });
@@ -162,21 +193,25 @@ describe('a runner', () => {
     expect(JSON.stringify(end)).toContain(`chmod o+x ${closed}`);
   });
 
-  it.each(ownNamespaces)('brings a mount out of a closed folder at level %s', async (level) => {
-    const closed = mkdtempSync(join(tmpdir(), 'perigee-closed-'));
-    mkdirSync(join(closed, 'data'));
-    writeFileSync(join(closed, 'data', 'scene'), 'pixels');
-    await using sandboxes = await openSandboxes(level, {
-      mounts: [{ name: 'data', path: join(closed, 'data') }],
-    });
-    const source = `${prelude}
+  for (const level of ownNamespaces)
+    it.skipIf(isMissing(level))(
+      `brings a mount out of a closed folder at level ${level}`,
+      async () => {
+        const closed = mkdtempSync(join(tmpdir(), 'perigee-closed-'));
+        mkdirSync(join(closed, 'data'));
+        writeFileSync(join(closed, 'data', 'scene'), 'pixels');
+        await using sandboxes = await openSandboxes(level, {
+          mounts: [{ name: 'data', path: join(closed, 'data') }],
+        });
+        const source = `${prelude}
 def f(closed):
     return [open('/data/data/scene').read(), attempt(lambda: write_file('/data/data/scene', b'x')), attempt(lambda: os.listdir(closed))]`;
-    expect(await sandboxes.start({ source }).call(closed)).toMatchObject({
-      value: ['pixels', expect.stringContaining('stopped'), expect.stringContaining('stopped')],
-    });
-    rmSync(closed, { recursive: true });
-  });
+        expect(await sandboxes.start({ source }).call(closed)).toMatchObject({
+          value: ['pixels', expect.stringContaining('stopped'), expect.stringContaining('stopped')],
+        });
+        rmSync(closed, { recursive: true });
+      },
+    );
 
   it('keeps two agents of one machine apart', async () => {
     await using one = await openSandboxes(null);

@@ -6,12 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { openSandboxes } from './sandboxes.ts';
 
 const [level, mode] = process.argv.slice(2);
-if (
-  level !== 'strong' &&
-  level !== 'standard' &&
-  level !== 'reduced' &&
-  level !== 'minimal'
-) {
+if (level !== 'strong' && level !== 'standard' && level !== 'reduced' && level !== 'minimal') {
   throw new Error('a level');
 }
 

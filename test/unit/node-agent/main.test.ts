@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateMeshKey, peerIdOfKey } from '../../../protocol/net/mesh-key.ts';
+import { findInstalled, isMissing } from '../../isolation/attack.ts';
 import type { TinyCoordinator } from './tiny-coordinator.ts';
 import { startTinyCoordinator, welcome, within } from './tiny-coordinator.ts';
 
@@ -27,8 +28,13 @@ afterEach(async () => {
 });
 
 /** The agent as a process, at the level that works everywhere. */
-function start(args: readonly string[], level = ['--isolation', 'none', '--insecure']) {
-  const child = spawn(process.execPath, [mainFile, ...level, ...args], {
+function start(
+  args: readonly string[],
+  level = ['--isolation', 'none', '--insecure'],
+  launcher: readonly string[] = [],
+) {
+  const argv = [...launcher, process.execPath, mainFile, ...level, ...args];
+  const child = spawn(argv[0] ?? '', argv.slice(1), {
     env: { ...process.env, PERIGEE_HOME: folder, PERIGEE_JOIN_TOKEN: 'pgj_test' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -52,6 +58,16 @@ function start(args: readonly string[], level = ['--isolation', 'none', '--insec
       }
     },
   };
+}
+
+const isRoot = process.getuid?.() === 0;
+
+/** Runs a command where gVisor is not to be had, whether this machine has it or not. */
+function hideRunsc(): string[] {
+  const path = findInstalled('runsc');
+  if (path === undefined || !isRoot) return [];
+  const script = 'mount --bind /dev/null "$0" && exec "$@"';
+  return ['unshare', '--mount', '--propagation', 'private', '/bin/sh', '-c', script, path];
 }
 
 const data = () => ['--data', join(folder, 'data')];
@@ -141,8 +157,22 @@ describe('node-agent/main.ts', () => {
   it('refuses a level that this machine cannot give, with the way to it', async () => {
     const peer = peerIdOfKey(await generateMeshKey());
     const args = ['--join', `/ip4/127.0.0.1/tcp/1/p2p/${peer}`, ...data()];
-    const agent = start(args, ['--min-isolation', 'strong']);
+    const agent = start(args, ['--isolation', 'strong'], hideRunsc());
     expect(await agent.exitCode()).toBe(6);
     expect(agent.said()).toContain('isolation_unavailable');
+    expect(agent.said()).toContain(isRoot ? 'apt-get install runsc' : 'needs root');
+  });
+
+  it.skipIf(isMissing('strong'))('reports the level strong when it was asked for', async () => {
+    await withCoordinator(async (coordinator) => {
+      const args = ['--join', coordinator.address, ...data()];
+      const agent = start(args, ['--isolation', 'strong']);
+      const session = await coordinator.accept();
+      expect(session.hello.isolation).toBe('strong');
+      session.send(welcome());
+      await session.next('pull');
+      agent.child.kill('SIGTERM');
+      expect(await agent.exitCode()).toBe(0);
+    });
   });
 });

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { readAgentMark } from '../../../../node-agent/runner/agent-mark.ts';
 import type { LaunchContext } from '../../../../node-agent/runner/launch.ts';
 import { planBubblewrap } from '../../../../node-agent/runner/launch-bubblewrap.ts';
+import { planGvisor } from '../../../../node-agent/runner/launch-gvisor.ts';
 import { planMinimal, planNone } from '../../../../node-agent/runner/launch-plain.ts';
 import { planUnshare } from '../../../../node-agent/runner/launch-unshare.ts';
 import { createSlotIdentities } from '../../../../node-agent/runner/slot-identity.ts';
@@ -31,6 +32,12 @@ const context: LaunchContext = {
   hasCgroup: true,
   arch: 'x64',
 };
+
+interface Bundle {
+  root: object;
+  process: object;
+  mounts: { destination: string; options?: string[] }[];
+}
 
 describe('a launch', () => {
   it('changes to the slot’s user before bubblewrap, never running it as root', () => {
@@ -64,6 +71,29 @@ describe('a launch', () => {
 
   it('needs root for the level reduced', () => {
     expect(() => planUnshare({ ...context, identity: null })).toThrow('needs root');
+  });
+
+  it('gives gVisor a bundle with nothing to gain by, and its frames the standard descriptors', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'perigee-bundle-'));
+    const mounts = [{ name: 'scenes', path: '/srv/scenes' }];
+    const plan = planGvisor({ ...context, rootFolder: folder, mounts });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Bundle;
+    rmSync(folder, { recursive: true });
+    expect(config.root).toEqual({ path: context.rootfs, readonly: true });
+    expect(config.process).toMatchObject({
+      user: { uid: 61_001, gid: 61_001 },
+      capabilities: {},
+      noNewPrivileges: true,
+      args: ['/usr/bin/python2.7', '-u', '-s', '/perigee/harness.py', '0', '1'],
+    });
+    const writable = config.mounts.filter((mount) => !mount.options?.includes('ro'));
+    expect(writable.map((mount) => mount.destination)).toEqual(['/proc', '/dev/shm', '/tmp']);
+    expect(plan).toMatchObject({ channel: 'standard', setup: { acknowledgesAll: true } });
+    expect(plan.argv).toContain('--network=none');
+    expect(plan.argv.join(' ')).toContain('folder /srv/scenes /data/scenes');
+    expect(() => planGvisor({ ...context, rootFolder: folder, identity: null })).toThrow(
+      'needs root',
+    );
   });
 
   it('has the harness confine itself where there are no namespaces', () => {
