@@ -1,4 +1,15 @@
-import { accessSync, constants, lstatSync, readFileSync, readlinkSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  cpSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkout, imageOf, runProgram } from './run-program.ts';
@@ -103,9 +114,14 @@ it('reads real pixels and projects coordinates in perigee/geospatial:py2.7', asy
     'with rasterio.open("/data/L7_red.tif") as red:\n' +
     '    window = red.read(1, window=((128, 256), (0, 128)))\n' +
     '    print("%s %s %d" % (red.crs.to_epsg(), window.shape, window.min()))\n';
+  // bubblewrap runs as another user here, who may not enter a checkout in root's home.
+  const near = mkdtempSync(join(tmpdir(), 'perigee-scenes-'));
+  cpSync(join(scenes, 'L7_red.tif'), join(near, 'L7_red.tif'));
+  chmodSync(near, 0o755);
   const command = inImage(folder, [about.python.path, '-c', script]);
-  command.splice(command.indexOf('--proc'), 0, '--ro-bind', scenes, '/data');
+  command.splice(command.indexOf('--proc'), 0, '--ro-bind', near, '/data');
   const ended = await runProgram(command);
+  rmSync(near, { recursive: true });
   expect(ended.stderr).toBe('');
   expect(ended.stdout).toBe('279558.3 9115166.5\n31985 (128, 128) 26\n');
 });
