@@ -155,7 +155,10 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       case 'stopWorker':
       case 'killWorker': {
         const running = workers.get(effect.worker)?.running;
-        if (running) world.onKillOrdered(node, running.task, running.sinceMs);
+        if (running) {
+          const meant = findMeant(effect.worker);
+          world.onKillOrdered(node, meant ?? running.task, meant?.sinceMs ?? running.sinceMs);
+        }
         agenda.after(
           nextFloat(random) * 20,
           inLife(() => endWorker(effect.worker, { kind: 'asked' })),
@@ -183,6 +186,18 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       case 'warn':
         return;
     }
+  };
+
+  /**
+   * The attempt for whose sake the core ends a worker. The worker may have gone on to the next one
+   * meanwhile: that one is run again, and not charged.
+   */
+  const findMeant = (number: number): (AttemptRef & { sinceMs: number }) | undefined => {
+    const phase = state?.workers.get(number)?.phase;
+    if (phase?.kind !== 'ending' || !('attempt' in phase.cause)) return undefined;
+    const { batch, index, attempt, phase: place } = phase.cause.attempt;
+    const sinceMs = place.kind === 'running' ? place.startedAtMs : agenda.nowMs;
+    return { batch, index, attempt, sinceMs };
   };
 
   const startWorker = (start: { worker: number; spec: GroupSpec }): void => {

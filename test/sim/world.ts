@@ -39,7 +39,7 @@ export interface SimReport {
 
 /** How long the world is stormy, and how long it may take to come to rest after, in virtual time. */
 const stormMs = 90_000;
-const restMs = 900_000;
+const restMs = 5_400_000;
 const startMs = 1_700_000_000_000;
 
 /**
