@@ -8,7 +8,7 @@ import { programName } from './terminal.ts';
 /** Stands for the newest task or group. */
 export const lastId = '@last';
 
-/** All libp2p ids of this key type begin alike; what follows tells them apart. */
+/** All libp2p ids of this key type begin alike, so that whole ids are no good as prefixes. */
 const peerIdPrefix = '12D3KooW';
 const shortIdChars = 8;
 
@@ -68,11 +68,23 @@ export async function resolveNodeId(context: CommandContext, text: string): Prom
   const { items } = await client.json<Page<NodeView>>('GET', '/v1/nodes', {
     signal: context.signal,
   });
-  return findOne(items, text, {
+  return findNode(items, text).id;
+}
+
+/**
+ * The node that a text means, among those at hand.
+ * @throws PerigeeError not_found, ambiguous_id.
+ */
+export function findNode<Node extends { id: string; name: string }>(
+  nodes: readonly Node[],
+  text: string,
+): Node {
+  // Sentences show the short id behind an ellipsis, and people copy it.
+  return findOne(nodes, text.replace(/^…/, ''), {
     noun: 'node',
     list: 'nodes',
-    namesOf: (node) => [node.id, node.name, node.id.replace(peerIdPrefix, '')],
-  }).id;
+    namesOf: ({ id, name }) => [id, name, shortNodeId(id), id.replace(peerIdPrefix, '')],
+  });
 }
 
 /**
@@ -101,11 +113,9 @@ export function findOne<Item>(
   return first;
 }
 
-/** A node's id as tables show it; `resolveNodeId` takes it. */
+/** A node's id as tables show it: its end, as in the coordinator's sentences. `findNode` takes it. */
 export function shortNodeId(id: string): string {
-  return id.startsWith(peerIdPrefix)
-    ? id.slice(peerIdPrefix.length, peerIdPrefix.length + shortIdChars)
-    : id;
+  return id.slice(-shortIdChars);
 }
 
 function nothingYet(noun: string): PerigeeError {

@@ -20,7 +20,7 @@ export interface Kill {
   name: string;
   /** Ends something; called at a random moment while the tasks run. */
   strike(mesh: Mesh, random: RandomState): Promise<Mesh>;
-  /** Whether a task may have been granted again because of it. */
+  /** Whether a task may have run again because of it. */
   mayRunAgain: boolean;
 }
 
@@ -74,7 +74,7 @@ const leaseMs = 3_000;
 
 export interface Verdict {
   faults: string[];
-  grantedAgain: string[];
+  ranAgain: string[];
   tasks: number;
 }
 
@@ -115,8 +115,11 @@ export async function runKills(
       ...ledger.faults,
       ...failed.map(([status, count]) => `${count} tasks ended with status ${status}`),
     ];
-    const grantedAgain = [...ledger.granted].filter(([, count]) => count > 1).map(([id]) => id);
-    return { faults, grantedAgain, tasks: ledger.granted.size };
+    // Each prints as it begins: without its output nothing could be said of how often it ran.
+    const silent = [...ledger.ran].filter(([, count]) => count === 0).map(([id]) => id);
+    faults.push(...silent.map((id) => `${id} has lost its output`));
+    const ranAgain = [...ledger.ran].filter(([, count]) => count > 1).map(([id]) => id);
+    return { faults, ranAgain, tasks: ledger.ran.size };
   } finally {
     await mesh.close();
   }

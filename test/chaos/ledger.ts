@@ -5,8 +5,11 @@ import type { AcknowledgedBatch } from './client.ts';
 export interface Ledger {
   /** Breaches of the promises, in words; empty when all were kept. */
   faults: string[];
-  /** Tasks that were granted more than once. */
-  granted: Map<string, number>;
+  /**
+   * Attempts of each task that wrote something: those that really ran. One that was only granted, and
+   * whose grant died with the coordinator, is on the ledger too and never ran.
+   */
+  ran: Map<string, number>;
   /** How tasks ended, by status number of the wire. */
   statuses: Record<number, number>;
 }
@@ -23,12 +26,17 @@ export function readLedger(path: string, acknowledged: readonly AcknowledgedBatc
         'select count(*) from grant_run where batch = ? and lo <= ? and lo + task_count > ?',
       )
       .pluck();
+    const written = database
+      .prepare<[number], number>(
+        'select count(*) from log_end where task_key = ? and end_offset > 0',
+      )
+      .pluck();
     const charged = database
       .prepare<[number], number>(
         'select count(*) from attempt_end where task_key = ? and charged = 1',
       )
       .pluck();
-    const ledger: Ledger = { faults: [], granted: new Map(), statuses: {} };
+    const ledger: Ledger = { faults: [], ran: new Map(), statuses: {} };
     for (const batch of acknowledged) {
       batch.values.forEach((value, index) => {
         const id = `${batch.batch}-${index}`;
@@ -45,7 +53,7 @@ export function readLedger(path: string, acknowledged: readonly AcknowledgedBatc
           ledger.faults.push(`${id} has the result ${result}, not ${expected}`);
         }
         const count = attempts.get(batch.batch, index, index) ?? 0;
-        ledger.granted.set(id, count);
+        ledger.ran.set(id, written.get(key) ?? 0);
         if (row.attempt > count)
           ledger.faults.push(`${id} was settled by an attempt never granted`);
         if ((charged.get(key) ?? 0) > 0) ledger.faults.push(`${id} was charged for a planned kill`);

@@ -195,7 +195,7 @@ describe('nodes', () => {
       }[];
       return nodes.find((node) => node.busy === 0 && node.state === 'ready');
     });
-    const drained = await perigee('node', 'drain', idle.id.slice('12D3KooW'.length).slice(0, 8));
+    const drained = await perigee('node', 'drain', `…${idle.id.slice(-8)}`);
     expect(drained.stdout).toMatch(
       new RegExp(`^${idle.name} .* is (draining|gone); it finishes 0 running.\n$`),
     );

@@ -60,7 +60,7 @@ export function renderComplaint(complaint: Complaint, colors: boolean): string {
 export function renderProblem(complaint: Complaint): string {
   const { code, what, why, fix, exitCode, httpStatus } = complaint;
   const problem = {
-    type: `https://perigee.dev/errors/${code}`,
+    type: `urn:perigee:error:${code}`,
     title: what,
     status: httpStatus,
     detail: why,

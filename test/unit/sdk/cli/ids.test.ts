@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { findOne, isTaskId, shortNodeId } from '../../../../sdk/cli/ids.ts';
+import { findNode, findOne, isTaskId, shortNodeId } from '../../../../sdk/cli/ids.ts';
 
 const nodes = [
   { id: '12D3KooWaaaa1111', name: 'ndvi' },
@@ -35,8 +35,28 @@ describe('ids', () => {
     expect(['3f2a', '17', '17-', 'a-1', '@last', ''].some(isTaskId)).toBe(false);
   });
 
-  it('shortens a node’s id to the part that differs', () => {
-    expect(shortNodeId('12D3KooWS14vPj982FcoR1MM7J')).toBe('S14vPj98');
+  it('shortens a node’s id to its end, which tells nodes apart', () => {
+    expect(shortNodeId('12D3KooWS14vPj982FcoR1MM7J')).toBe('coR1MM7J');
     expect(shortNodeId('QmOther')).toBe('QmOther');
+  });
+});
+
+describe('findNode', () => {
+  const node = { id: '12D3KooWS14vPj982FcoR1MM7J', name: 'lab-1' };
+  const other = { id: '12D3KooWQQQQPj982FcoRzzzzz', name: 'lab-2' };
+
+  it.each([
+    node.id,
+    '12D3KooWS1',
+    'S14v',
+    'lab-1',
+    shortNodeId(node.id),
+    `…${shortNodeId(node.id)}`,
+  ])('takes %s', (text) => {
+    expect(findNode([other, node], text)).toBe(node);
+  });
+
+  it('refuses what every id begins with', () => {
+    expect(() => findNode([other, node], '12D3KooW')).toThrow('fits 2 nodes');
   });
 });

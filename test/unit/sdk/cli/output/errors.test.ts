@@ -35,7 +35,7 @@ describe('an error', () => {
     const line = renderProblem(describeError(new PerigeeError('data_locked', 'Held.')));
     expect(line.endsWith('\n')).toBe(true);
     expect(JSON.parse(line)).toEqual({
-      type: 'https://perigee.dev/errors/data_locked',
+      type: 'urn:perigee:error:data_locked',
       title: errorTable.data_locked.text,
       status: 500,
       detail: 'Held.',
