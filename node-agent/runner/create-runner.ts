@@ -1,4 +1,5 @@
 /** The runner with real processes: finds the isolation level, keeps the workers, cleans up. */
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
@@ -17,7 +18,7 @@ import type { Runner, RunnerEvent, TaskInput, WorkerNumber, WorkerStart } from '
 import type { LevelProbe } from './probe.ts';
 import { describeFailures, probeIsolation } from './probe.ts';
 import type { SlotIdentities } from './slot-identity.ts';
-import { createSlotIdentities } from './slot-identity.ts';
+import { createSlotIdentities, mapsRootToRoot, mapsSlotUids } from './slot-identity.ts';
 import type { RunnerSources, Staging } from './staging.ts';
 import { createStaging, findUnreachable } from './staging.ts';
 import { Worker } from './worker.ts';
@@ -130,8 +131,12 @@ interface RunnerParts {
   limitsText: string;
 }
 
+/** Null for an ordinary user, and for root of a rootless container, who is one and can become nobody else. */
 function openIdentities(agent: AgentMark): SlotIdentities | null {
-  return process.getuid?.() === 0 ? createSlotIdentities(identitiesFolder, agent) : null;
+  if (process.getuid?.() !== 0) return null;
+  const uidMap = readFileSync('/proc/self/uid_map', 'utf8');
+  if (!mapsSlotUids(uidMap) && !mapsRootToRoot(uidMap)) return null;
+  return createSlotIdentities(identitiesFolder, agent);
 }
 
 function chooseLevel(probes: readonly LevelProbe[], settings: RunnerSettings): IsolationLevel {

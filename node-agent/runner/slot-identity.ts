@@ -25,6 +25,28 @@ export interface SlotIdentities {
   releaseAll(): void;
 }
 
+/**
+ * Whether a map of user ids (`/proc/self/uid_map`: first inside, first outside, count) has all slot
+ * uids. Root of a rootless container is root of its own uid alone, and cannot become another.
+ */
+export function mapsSlotUids(uidMap: string): boolean {
+  return uidMap
+    .trim()
+    .split('\n')
+    .some((line) => {
+      const [first = Number.NaN, , count = 0] = line.trim().split(/\s+/).map(Number);
+      return first <= uidMin && uidMax < first + count;
+    });
+}
+
+/**
+ * Whether root in here is root out there too. Its sandboxes would be the machine's root however they
+ * are wrapped, so it must change to a slot's uid or start none.
+ */
+export function mapsRootToRoot(uidMap: string): boolean {
+  return /^\s*0\s+0\s/m.test(uidMap);
+}
+
 /** Uids for a root agent, kept in `folder`. */
 export function createSlotIdentities(folder: string, agent: AgentMark): SlotIdentities {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
