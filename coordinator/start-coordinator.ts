@@ -14,6 +14,7 @@ import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
 import { defaultFleetSettings } from './autoscaler/plan.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
+import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 import { createState } from './core/state.ts';
@@ -138,6 +139,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         store,
         blobs,
         clock,
+        locate: (node, query) => locateNodes(driver.state(), node, query),
         holds: (node, attempt) =>
           state.nodes.get(node)?.held.get(taskKey(attempt))?.attempt === attempt.attempt,
         findSpec: (group) => state.groups.get(group)?.spec,

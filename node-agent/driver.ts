@@ -22,6 +22,12 @@ import { step } from './core/step.ts';
 import type { LogForwarder } from './mesh/log-forwarder.ts';
 import type { Runner, RunnerEvent, TaskInput } from './runner/port.ts';
 
+/** What the core hears of the coordinator; the rest is between the shells. */
+export type DriverMessage = Exclude<
+  CoordinatorMessage,
+  { kind: 'welcome' | 'refused' | 'located' | 'holdingsAsked' }
+>;
+
 /** What the loop needs of the world. */
 export interface DriverDeps {
   runner: Runner;
@@ -50,7 +56,7 @@ export interface Driver {
   /** Queues an event for the next turn. */
   dispatch(event: AgentEvent): void;
   /** What the coordinator said, other than welcome and refused. */
-  receive(message: Exclude<CoordinatorMessage, { kind: 'welcome' | 'refused' }>): void;
+  receive(message: DriverMessage): void;
   /** Takes in everything that has happened, now: a hello must not miss a grant that waits its turn. */
   settle(): void;
   /** Resolves once, when the core wants the process to leave. */
@@ -267,9 +273,7 @@ export function createDriver(
 const logDelayMs = 20;
 const nothing = new Uint8Array(0);
 
-function eventsOf(
-  message: Exclude<CoordinatorMessage, { kind: 'welcome' | 'refused' }>,
-): AgentEvent[] {
+function eventsOf(message: DriverMessage): AgentEvent[] {
   switch (message.kind) {
     case 'grants':
       return [{ kind: 'granted', groups: message.groups, runs: runsOf(message) }];

@@ -18,6 +18,7 @@ import { openDataFolder } from './data-folder.ts';
 import { parseMounts } from './imagery/parse-mounts.ts';
 import { findImages, perigeeHome } from './images/find-images.ts';
 import { measureDisk, measureMachine } from './machine.ts';
+import { peerListenAddresses } from './mesh/peer-listen.ts';
 import type { AgentSettings } from './settings.ts';
 import { agentHelp, coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
 import type { Agent } from './start-agent.ts';
@@ -75,7 +76,8 @@ async function runAgent(
   ]);
   cleanUps.push(() => runner.close());
   const key = await modules.loadMeshKey(`${data.path}/node.key`);
-  const host = await modules.createMeshHost({ key, listen: [], connectionsMax: 100 });
+  const listen = peerListenAddresses(settings.peerListen, settings.join ?? '');
+  const host = await modules.createMeshHost({ key, listen, connectionsMax: 100 });
   cleanUps.push(() => host.stop());
   if (images.length === 0) {
     log.warn(

@@ -109,6 +109,13 @@ export const agentSettingsTable = {
     flag: 'mount',
     doc: 'NAME=DIR: offers a folder read-only to every sandbox as /data/NAME. Repeatable.',
   },
+  peerListen: {
+    type: 'text',
+    default: null,
+    flag: 'peer-listen',
+    env: 'PERIGEE_PEER_LISTEN',
+    doc: 'HOST[:PORT] where other nodes may fetch images and imagery from this one, or none; loopback by default when the coordinator is there, else none.',
+  },
   slots: {
     type: 'number',
     unit: 'tasks',

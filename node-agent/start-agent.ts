@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import type { PerigeeError } from '../protocol/base/errors.ts';
 import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
 import type { InstanceId } from '../protocol/wire/ids.ts';
+import { peerAddressesMax } from '../protocol/wire/limits.ts';
 import { protocolVersion } from '../protocol/wire/messages.ts';
 import type { Capacity } from '../protocol/wire/task.ts';
 import type { ExitReason } from './core/effects.ts';
@@ -17,6 +18,7 @@ import { openBlobCache } from './mesh/blob-cache.ts';
 import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
 import { createLogForwarder } from './mesh/log-forwarder.ts';
+import { createPeers } from './mesh/peers.ts';
 import { uploadResult } from './mesh/upload-result.ts';
 import type { Runner } from './runner/port.ts';
 
@@ -101,6 +103,8 @@ export async function startAgent(
   const stopping = new AbortController();
   const uploads = new Set<Promise<Uint8Array>>();
 
+  const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
+
   const driver = createDriver(
     state,
     {
@@ -163,6 +167,7 @@ export async function startAgent(
           })),
           isolation: runner.isolation,
           mounts: [...profile.mountNames],
+          peerAddresses: host.addresses().slice(0, peerAddressesMax),
           pid: process.pid,
           held: listHeld(state),
           draining: state.draining,
@@ -173,9 +178,14 @@ export async function startAgent(
         driver.dispatch({ kind: 'sessionOpened', drop: welcome.drop });
         heartbeat.begin(welcome.settings.heartbeatMs);
       },
-      onMessage: (message) => driver.receive(message),
+      onMessage(message) {
+        // Who has what is between the shells: no decision of the core hangs on it.
+        if (message.kind === 'located') peers.take(message);
+        else if (message.kind !== 'holdingsAsked') driver.receive(message);
+      },
       onLost(error) {
         heartbeat.end();
+        peers.forget();
         if (state.exited) return;
         const fields = { error: error?.message ?? null };
         log.warn(fields, 'The coordinator is away; running tasks go on.');

@@ -109,6 +109,7 @@ export type SendEffect =
   | ({ kind: 'sendCancel'; attempts: readonly AttemptRef[] } & ToNode)
   | ({ kind: 'sendDrain' } & ToNode)
   | ({ kind: 'sendUndrain' } & ToNode)
+  | ({ kind: 'sendHoldingsAsked' } & ToNode)
   /** Close the stream: a newer session of the node took over, or the node was refused. */
   | ({ kind: 'endSession'; code: ErrorCode; message: string } & ToNode);
 

@@ -1,6 +1,7 @@
 /** What the coordinator's core knows: plain records that refer to each other. Only `step` changes them. */
 import type { RandomState } from '../../protocol/base/random.ts';
 import type {
+  AssetId,
   BatchNumber,
   GroupId,
   ImageDigest,
@@ -137,6 +138,8 @@ export interface NodeProfile {
   readonly digests: ReadonlySet<ImageDigest>;
   readonly isolation: IsolationLevel;
   readonly mounts: readonly string[];
+  /** Where other nodes reach it; empty when it only dials. */
+  readonly peerAddresses: readonly string[];
   readonly pid: number;
   readonly software: string;
 }
@@ -178,6 +181,10 @@ export interface CoreNode {
   readonly crashes: Map<number, CrashNote>;
   /** A group whose next task this node is being kept free for. */
   reservedFor: Group | null;
+  /** What its cache held by its latest word: bytes by asset. Empty in each new session until it tells. */
+  readonly holdings: Map<AssetId, number>;
+  /** Where its word of that stands; null until it has told everything in this session. */
+  holdingsAt: { readonly epoch: number; readonly sequence: number } | null;
   load: number;
   memoryFreeBytes: number;
   diskFreeBytes: number;

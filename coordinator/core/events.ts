@@ -1,5 +1,6 @@
 /** Facts that happened, in the past tense. The only input of the coordinator's core. */
 import type {
+  AssetId,
   AttemptRef,
   BatchNumber,
   GroupId,
@@ -10,7 +11,7 @@ import type {
   TaskRef,
 } from '../../protocol/wire/ids.ts';
 import type { Hello } from '../../protocol/wire/messages.ts';
-import type { AttemptOutcome, GroupSpec } from '../../protocol/wire/task.ts';
+import type { AttemptOutcome, GroupSpec, NodeImage } from '../../protocol/wire/task.ts';
 
 /** A caller that waits for a `respond` effect with the same number. */
 export type RequestNumber = number;
@@ -48,6 +49,17 @@ export type CoordinatorEvent =
       outcomes: readonly (AttemptRef & AttemptOutcome)[];
     } & FromNode)
   | ({ kind: 'attemptsReturned'; attempts: readonly AttemptRef[] } & FromNode)
+  /** It has other images than it had. */
+  | ({ kind: 'imagesChanged'; images: readonly NodeImage[] } & FromNode)
+  /** What its imagery cache holds: everything, or the changes since the message before. */
+  | ({
+      kind: 'holdingsTold';
+      epoch: number;
+      sequence: number;
+      full: boolean;
+      add: readonly { asset: AssetId; bytes: number }[];
+      drop: readonly AssetId[];
+    } & FromNode)
   /** The node said goodbye: it holds nothing and will not come back under this session. */
   | ({ kind: 'nodeLeft' } & FromNode)
   | {

@@ -50,6 +50,8 @@ export function takeHello(turn: Turn, event: Event<'nodeJoined'>): void {
   node.profile = profileOf(hello);
   node.namespaces = event.namespaces === null ? null : new Set(event.namespaces);
   node.heldMax = 0;
+  node.holdings.clear();
+  node.holdingsAt = null;
   hear(turn, node);
   enterSession(turn, node, hello);
   reconcileHeld(turn, node, hello.held);
@@ -117,6 +119,8 @@ export function createNode(id: NodeId, now: number): CoreNode {
     quarantine: null,
     crashes: new Map(),
     reservedFor: null,
+    holdings: new Map(),
+    holdingsAt: null,
     load: 0,
     memoryFreeBytes: 0,
     diskFreeBytes: 0,
@@ -134,6 +138,7 @@ function profileOf(hello: Hello): NodeProfile {
     digests: new Set(hello.images.map((image) => image.digest)),
     isolation: hello.isolation,
     mounts: hello.mounts,
+    peerAddresses: hello.peerAddresses,
     pid: hello.pid,
     software: hello.software,
   };

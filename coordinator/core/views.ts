@@ -43,6 +43,10 @@ export interface NodeView {
   diskBytes: number;
   images: readonly NodeImage[];
   mounts: readonly string[];
+  /** Where other nodes reach it; empty when it only dials. */
+  peerAddresses: readonly string[];
+  /** What its imagery cache held by its latest word. */
+  holdings: { assets: number; bytes: number };
   namespaces: readonly NamespaceName[] | null;
   instance: InstanceId | null;
   pid: number | null;
@@ -229,6 +233,7 @@ function describeNode(state: CoordinatorState, node: CoreNode): NodeView {
     load: node.load,
     memoryFreeBytes: node.memoryFreeBytes,
     diskFreeBytes: node.diskFreeBytes,
+    holdings: describeHoldings(node),
     story: node.story,
   };
 }
@@ -251,6 +256,7 @@ function describeDeparted(node: DepartedNode): NodeView {
     load: 0,
     memoryFreeBytes: 0,
     diskFreeBytes: 0,
+    holdings: { assets: 0, bytes: 0 },
     story: node.story,
   };
 }
@@ -265,10 +271,17 @@ function describeProfile(profile: NodeProfile | null) {
     diskBytes: profile?.capacity.diskBytes ?? 0,
     images: profile?.images ?? [],
     mounts: profile?.mounts ?? [],
+    peerAddresses: profile?.peerAddresses ?? [],
     instance: profile?.instance ?? null,
     pid: profile?.pid ?? null,
     software: profile?.software ?? '',
   };
+}
+
+function describeHoldings(node: CoreNode): NodeView['holdings'] {
+  let bytes = 0;
+  for (const held of node.holdings.values()) bytes += held;
+  return { assets: node.holdings.size, bytes };
 }
 
 function busySlots(node: CoreNode, profile: NodeProfile | null): number {

@@ -14,7 +14,7 @@ import { createBlockCache } from './block-cache.ts';
 import { checkResults, hasReferences } from './check-results.ts';
 import { createNodeBlobs } from './node-blobs.ts';
 import { createOutbox } from './outbox.ts';
-import type { Session, SessionSettings } from './session.ts';
+import type { Session, SessionDeps, SessionSettings } from './session.ts';
 import { startSession } from './session.ts';
 
 export interface AgentMeshDeps {
@@ -26,6 +26,8 @@ export interface AgentMeshDeps {
   /** Whether the attempt is the node's at present, by the core's state. */
   holds(node: NodeId, attempt: AttemptRef): boolean;
   findSpec(group: GroupId): GroupSpec | undefined;
+  /** Other nodes that have what a node asks for, by the core's state. */
+  locate: SessionDeps['locate'];
   log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -104,6 +106,7 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
           holdBack();
         },
         holds: deps.holds,
+        locate: deps.locate,
         checkReport(from, report) {
           if (!hasReferences(report.outcomes)) return undefined;
           return checkResults(deps, from, report.outcomes).then((outcomes) => ({

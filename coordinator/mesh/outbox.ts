@@ -94,6 +94,8 @@ export function createOutbox(deps: OutboxDeps): Outbox {
         return send({ kind: 'drain' });
       case 'sendUndrain':
         return send({ kind: 'undrain' });
+      case 'sendHoldingsAsked':
+        return send({ kind: 'holdingsAsked' });
       case 'endSession': {
         const { code, message } = effect;
         deps.stream.send({ kind: 'refused', code, message, fix: errorTable[code].fix });

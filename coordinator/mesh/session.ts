@@ -10,9 +10,16 @@ import { checkAgentMessage, findHelloVersion } from '../../protocol/net/check-me
 import type { FrameStream } from '../../protocol/net/frame-stream.ts';
 import { createFrameStream } from '../../protocol/net/frame-stream.ts';
 import type { AttemptRef, NamespaceName, NodeId, SessionNumber } from '../../protocol/wire/ids.ts';
-import type { AgentMessage, Hello, LogOutput, Report } from '../../protocol/wire/messages.ts';
+import type {
+  AgentMessage,
+  Hello,
+  LocatedNode,
+  LogOutput,
+  Report,
+} from '../../protocol/wire/messages.ts';
 import { protocolVersion } from '../../protocol/wire/messages.ts';
 import type { CoordinatorEvent } from '../core/events.ts';
+import type { LocateQuery } from '../core/holdings.ts';
 import type { LogChunk } from '../store/port.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -26,6 +33,8 @@ export interface SessionDeps {
   dispatch(event: CoordinatorEvent): void;
   appendLogs(chunks: readonly LogChunk[]): void;
   holds(node: NodeId, attempt: AttemptRef): boolean;
+  /** Other nodes that have what the node asks for. */
+  locate(node: NodeId, query: LocateQuery): LocatedNode[];
   /** Undefined when nothing has to be waited for. */
   checkReport(node: NodeId, report: Report): Promise<Report> | undefined;
   log: {
@@ -188,6 +197,21 @@ export function startSession(
         return;
       case 'returned':
         deps.dispatch({ kind: 'attemptsReturned', ...from, attempts: message.attempts });
+        return;
+      case 'imagesChanged':
+        deps.dispatch({ kind: 'imagesChanged', ...from, images: message.images });
+        return;
+      case 'holdings': {
+        const { epoch, sequence, full, add, drop } = message;
+        deps.dispatch({ kind: 'holdingsTold', ...from, epoch, sequence, full, add, drop });
+        return;
+      }
+      case 'locate':
+        frames.send({
+          kind: 'located',
+          request: message.request,
+          nodes: deps.locate(node, message),
+        });
         return;
       case 'drainAsked':
         deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });

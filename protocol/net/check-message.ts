@@ -63,6 +63,7 @@ import {
   checkText,
   invalidField,
 } from './check-field.ts';
+import { checkHoldings, checkLocate, checkLocated, checkPeerAddresses } from './check-peers.ts';
 
 /** Batch numbers are kept below, so that `taskKey` stays an exact integer. */
 const batchMax = 2 ** 32 - 1;
@@ -133,6 +134,14 @@ export function checkAgentMessage(message: unknown): AgentMessage {
     case 'drainAsked':
     case 'goodbye':
       return { kind };
+    case 'imagesChanged': {
+      const images = checkList(checkImage, imagesMax)(fields['images'], 'imagesChanged.images');
+      return { kind, images };
+    }
+    case 'holdings':
+      return checkHoldings(fields);
+    case 'locate':
+      return checkLocate(fields);
     default:
       throw invalidField('message.kind', 'a kind of agent message');
   }
@@ -162,7 +171,10 @@ export function checkCoordinatorMessage(message: unknown): CoordinatorMessage {
       return { kind, attempts: checkAttempts(fields['attempts'], 'cancel.attempts') };
     case 'drain':
     case 'undrain':
+    case 'holdingsAsked':
       return { kind };
+    case 'located':
+      return checkLocated(fields);
     default:
       throw invalidField('message.kind', 'a kind of coordinator message');
   }
@@ -220,6 +232,8 @@ function checkHello(fields: Readonly<Record<string, unknown>>): Hello {
     images: checkList(checkImage, imagesMax)(fields['images'], 'hello.images'),
     isolation: checkOneOf(isolationLevels)(fields['isolation'], 'hello.isolation'),
     mounts: checkList(checkText(nameCharsMax, 1), mountsMax)(fields['mounts'], 'hello.mounts'),
+    // An agent from before nodes spoke to each other says nothing of it.
+    peerAddresses: checkPeerAddresses(fields['peerAddresses'] ?? [], 'hello.peerAddresses'),
     pid: checkInteger(0, 2 ** 31)(fields['pid'], 'hello.pid'),
     held: checkAttempts(fields['held'], 'hello.held'),
     draining: checkBoolean(fields['draining'], 'hello.draining'),

@@ -30,7 +30,8 @@ export function createStreamReader(stream: Stream): StreamReader {
   const chunks: Uint8Array[] = [];
   const hold = createStreamHold(stream);
   let held = 0;
-  let ended = false;
+  // A peer may have refused before anyone could listen: then no event comes any more.
+  let ended = stream.status === 'aborted' || stream.status === 'reset';
   let failure: Error | undefined;
   let wake: (() => void) | undefined;
   const notify = (): void => {

@@ -38,3 +38,12 @@ export const nameCharsMax = 63;
 /** Environment of a group: entries, and bytes of all of them. */
 export const environmentEntriesMax = 200;
 export const environmentBytesMax = 64 * kib;
+
+/** Addresses that a node may say it listens on. */
+export const peerAddressesMax = 16;
+/** Images, assets and peers, each, in one question of a node where they are. */
+export const locateItemsMax = 256;
+/** Nodes in one answer to it, the least loaded of those that fit. */
+export const locatedNodesMax = 64;
+/** Changes of holdings in one message; a full list is cut there, with the largest assets first. */
+export const holdingsChangesMax = 50_000;

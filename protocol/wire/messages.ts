@@ -7,7 +7,17 @@
  * A grant stands until it is reported, returned, cancelled or its lease is lost. `report` is
  * repeated until it is acknowledged, in this session or a later one.
  */
-import type { AttemptRef, BatchNumber, BlobHash, GroupId, InstanceId, NodeId } from './ids.ts';
+import type {
+  AssetId,
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  ImageDigest,
+  InstanceId,
+  NamespaceName,
+  NodeId,
+} from './ids.ts';
 import type { AttemptOutcome, Capacity, GroupSpec, IsolationLevel, NodeImage } from './task.ts';
 
 /** The version of every `/perigee/*` protocol; N talks to N-1. */
@@ -32,6 +42,8 @@ export interface Hello {
   isolation: IsolationLevel;
   /** Names offered with --mount. */
   mounts: string[];
+  /** Multiaddrs where other nodes reach this one; empty when it does not listen. */
+  peerAddresses: string[];
   /** Process id of the agent, for people and tests. */
   pid: number;
   /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */
@@ -90,7 +102,41 @@ export interface Goodbye {
   kind: 'goodbye';
 }
 
+/** The images that the node has now, when they are others than it said in its hello. */
+export interface ImagesChanged {
+  kind: 'imagesChanged';
+  images: NodeImage[];
+}
+
+/**
+ * What imagery the node's cache holds. With `full` it is everything; else the changes since the
+ * message with the sequence number before, of the same epoch (one run of the agent).
+ */
+export interface Holdings {
+  kind: 'holdings';
+  epoch: number;
+  sequence: number;
+  full: boolean;
+  add: { asset: AssetId; bytes: number }[];
+  drop: AssetId[];
+}
+
+/**
+ * Which nodes have some of these, or are these: answered by `located` with the same number. A node
+ * that another has never heard of asks for it by `peers` before it serves it.
+ */
+export interface Locate {
+  kind: 'locate';
+  request: number;
+  images: ImageDigest[];
+  assets: AssetId[];
+  peers: NodeId[];
+}
+
 export type AgentMessage =
+  | ImagesChanged
+  | Holdings
+  | Locate
   | Hello
   | Heartbeat
   | Pull
@@ -168,7 +214,40 @@ export interface Undrain {
   kind: 'undrain';
 }
 
-export type CoordinatorMessage = Welcome | Refused | Grants | Ack | Cancel | Drain | Undrain;
+/** A node of the mesh that works for a namespace of the asking one. */
+export interface LocatedNode {
+  node: NodeId;
+  /** Where it can be dialled, with its peer id; empty when it only dials. */
+  addresses: string[];
+  /** Whose work it does; null for every namespace. */
+  namespaces: NamespaceName[] | null;
+  /** Of what was asked for, what it has. */
+  images: ImageDigest[];
+  assets: AssetId[];
+}
+
+/** Answers `locate`: the nodes that have something of it, the least loaded first. */
+export interface Located {
+  kind: 'located';
+  request: number;
+  nodes: LocatedNode[];
+}
+
+/** A change of the node's holdings was missed: say all of them. */
+export interface HoldingsAsked {
+  kind: 'holdingsAsked';
+}
+
+export type CoordinatorMessage =
+  | Welcome
+  | Refused
+  | Grants
+  | Ack
+  | Cancel
+  | Drain
+  | Undrain
+  | Located
+  | HoldingsAsked;
 
 /**
  * Protocol `/perigee/blob/1`: one request per stream. A `get` is answered by a `BlobAnswer` frame

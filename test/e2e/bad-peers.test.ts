@@ -50,6 +50,7 @@ const hello = (): Hello => ({
   images: [],
   isolation: 'standard',
   mounts: [],
+  peerAddresses: [],
   pid: 1,
   held: [],
   draining: false,

@@ -350,6 +350,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       ],
       isolation: 'standard',
       mounts: [],
+      peerAddresses: [],
       pid: 1,
       held: listHeld(state),
       draining: state.stopping,
@@ -472,6 +473,9 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         return;
       case 'undrain':
         dispatch({ kind: 'undrainOrdered' });
+        return;
+      case 'located':
+      case 'holdingsAsked':
         return;
     }
   };

@@ -111,6 +111,7 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
       case 'sendCancel':
       case 'sendDrain':
       case 'sendUndrain':
+      case 'sendHoldingsAsked':
       case 'endSession':
         world.onSend(effect);
         transmit(effect);
@@ -159,6 +160,9 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
         return;
       case 'sendUndrain':
         link.toAgent({ kind: 'undrain' });
+        return;
+      case 'sendHoldingsAsked':
+        link.toAgent({ kind: 'holdingsAsked' });
         return;
       case 'endSession':
         link.cut();
@@ -256,7 +260,14 @@ function toEvent(node: NodeId, link: Link, message: AgentMessage): CoordinatorEv
       return { kind: 'nodeDrainAsked', request: null, node, by: 'node' };
     case 'goodbye':
       return { kind: 'nodeLeft', ...from };
+    case 'imagesChanged':
+      return { kind: 'imagesChanged', images: message.images, ...from };
+    case 'holdings': {
+      const { epoch, sequence, full, add, drop } = message;
+      return { kind: 'holdingsTold', epoch, sequence, full, add, drop, ...from };
+    }
     case 'log':
+    case 'locate':
       return null;
   }
 }

@@ -85,6 +85,7 @@ export function hello(changes: Partial<Hello> = {}): Hello {
     ],
     isolation: 'standard',
     mounts: [],
+    peerAddresses: [],
     pid: 1,
     held: [],
     draining: false,

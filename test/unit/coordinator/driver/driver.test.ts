@@ -169,6 +169,7 @@ function join(driver: RunningDriver, slots: number): void {
       images: [{ digest, names: ['i'], python, arch: 'x64', sizeBytes: 1 }],
       isolation: 'strong',
       mounts: [],
+      peerAddresses: [],
       pid: 1,
       held: [],
       draining: false,

@@ -293,6 +293,7 @@ function joinNode(
       images: [...images],
       isolation: 'standard',
       mounts: [],
+      peerAddresses: [],
       pid: 1,
       held: [],
       draining: false,

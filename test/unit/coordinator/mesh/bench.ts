@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { locateNodes } from '../../../../coordinator/core/holdings.ts';
 import { defaultCoreSettings } from '../../../../coordinator/core/settings.ts';
 import { createState } from '../../../../coordinator/core/state.ts';
 import { step } from '../../../../coordinator/core/step.ts';
@@ -152,6 +153,7 @@ export async function createMeshBench(
       store,
       blobs,
       clock,
+      locate: (node, query) => locateNodes(state, node, query),
       holds: (node, attempt) =>
         state.nodes.get(node)?.held.get(taskKey(attempt))?.attempt === attempt.attempt,
       findSpec: (group) => state.groups.get(group)?.spec,
@@ -213,6 +215,7 @@ export async function createMeshBench(
       images: [{ digest, names: ['i'], python, arch: 'x64', sizeBytes: 1 }],
       isolation: 'strong',
       mounts: [],
+      peerAddresses: [],
       pid: 1,
       held: [],
       draining: false,

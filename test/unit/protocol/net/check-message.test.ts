@@ -30,6 +30,7 @@ const hello = {
   images: [{ digest, names: ['perigee/python:py3.11'], python, arch: 'x64', sizeBytes: 9 }],
   isolation: 'standard',
   mounts: ['scenes'],
+  peerAddresses: ['/ip4/192.0.2.7/tcp/7482'],
   pid: 77,
   held: [ref],
   draining: false,
