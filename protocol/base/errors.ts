@@ -194,6 +194,31 @@ export const errorTable = {
       exit: 'timedOut',
     },
   ),
+  asset_not_found: entry(
+    'The origin has no such asset.',
+    'Check the URI; the message gives the origin’s answer.',
+    { status: 404, exit: 'notFound' },
+  ),
+  asset_denied: entry(
+    'The origin, or a rule of this node, refuses the asset.',
+    'Give the agents credentials for it with --imagery-credentials, or a mount or address that they may read.',
+    { status: 403, exit: 'refused' },
+  ),
+  asset_unreachable: entry(
+    'The origin could not be read.',
+    'Try again; the message gives the range and the origin’s answer.',
+    { status: 502, exit: 'unreachable', retryable: true },
+  ),
+  asset_invalid: entry(
+    'That is not an asset that can be read.',
+    'Give an https:, http:, s3:, gs: or file: URI of one file.',
+    { status: 400, exit: 'usage' },
+  ),
+  asset_changed: entry(
+    'The asset changed at its origin while it was read.',
+    'Open it again: everything read from then on is of the new version.',
+    { status: 409, exit: 'refused', retryable: true },
+  ),
   frame_invalid: entry('A peer sent something that is not a valid frame.', 'Update the peer.', {
     status: 400,
     exit: 'failed',

@@ -20,8 +20,7 @@ export type InstanceId = Brand<string, 'InstanceId'>;
 export type BlobHash = Brand<string, 'BlobHash'>;
 /** `sha256:` and 64 hexadecimal digits: what an image is, whatever it is called. */
 export type ImageDigest = Brand<string, 'ImageDigest'>;
-
-/** The first 8 bytes of the SHA-256 of an asset's URI, as 16 hexadecimal digits. */
+/** One imagery file, whatever its version: the first 16 hexadecimal digits of its URI's SHA-256. */
 export type AssetId = Brand<string, 'AssetId'>;
 
 /** A task, as the cores carry it. */
