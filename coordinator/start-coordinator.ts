@@ -26,6 +26,7 @@ import type { GatewayLog } from './gateway/ports.ts';
 import { gatewayDefaults } from './gateway/settings.ts';
 import { readDirectoryTokens } from './identity.ts';
 import { createBuildLogs } from './images/build-log.ts';
+import { createBuilds } from './images/builds.ts';
 import { openCatalogue } from './images/catalogue.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
@@ -164,6 +165,19 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     });
     const catalogue = await openCatalogue(store);
     const buildLogs = createBuildLogs(store);
+    const builds = createBuilds(
+      {
+        folder: join(settings.home, 'images'),
+        env: deps.env,
+        nowMs: clock.nowMs,
+        catalogue,
+        logs: buildLogs,
+        log,
+        onBuilt: images.forget,
+      },
+      { ...settings, buildHosts: settings.buildHosts.split(',').filter((host) => host !== '') },
+    );
+    stack.defer(() => builds.stop());
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
@@ -179,6 +193,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         images,
         catalogue,
         buildLogs,
+        builds,
         disk,
         version,
       },
@@ -194,6 +209,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     stack.defer(() => gateway.stop());
     driver.start();
     await mesh.start();
+    await builds.start();
     await fleet.start();
     const { url } = await gateway.start();
     await store.setMeta('httpPort', new URL(url).port);

@@ -4,6 +4,7 @@ import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
 import type { Driver } from '../driver-port.ts';
 import type { BuildLogs } from '../images/build-log.ts';
+import type { Builds } from '../images/builds.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
@@ -56,6 +57,7 @@ export interface GatewayDeps {
   /** Images that were built or brought in (`coordinator/images/catalogue.ts`). */
   catalogue: ImageCatalogue;
   buildLogs: Pick<BuildLogs, 'read'>;
+  builds: Pick<Builds, 'request'>;
   /** `coordinator/store/disk-guard.ts`. */
   disk: {
     /** @throws PerigeeError disk_full */

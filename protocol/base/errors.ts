@@ -99,7 +99,7 @@ export const errorTable = {
   ),
   image_building: entry(
     'The image is still being built.',
-    'Wait for it: `scripts/perigee image show NAME --follow` prints the build’s log until it is over.',
+    'Wait for it: `scripts/perigee image show NAME --log` prints the build’s log until it is over.',
     { status: 409, exit: 'refused', retryable: true },
   ),
   build_failed: entry(

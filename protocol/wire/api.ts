@@ -271,6 +271,18 @@ export interface ImageView {
   createdAt: Timestamp | null;
 }
 
+/** What `images.build` takes. */
+export interface ImageBuildRequest {
+  /** What to call it; left out, a name made of the base's and of the set. */
+  name?: string | null;
+  /** An image of set-up; left out, the one that runs `python`. */
+  base?: string | null;
+  /** For example `2.7`. */
+  python?: string | null;
+  /** Lines of a requirements file. */
+  requirements: string[];
+}
+
 /** One image in full. */
 export interface ImageDetailView extends ImageView {
   /** The base's first name; null without a base. */

@@ -8,6 +8,7 @@ import type {
   GroupLimitsRequest,
   GroupRequest,
   GroupView,
+  ImageBuildRequest,
   ImageDetailView,
   ImageView,
   JoinTokenView,
@@ -100,6 +101,11 @@ export interface ClientOperations {
   'images.list': { input: Scoped; output: Page<ImageView> };
   /** `id` is a name, a digest, or a unique beginning of a digest's digits, here and below. */
   'images.show': { input: Scoped & { id: string }; output: ImageDetailView };
+  /** Answers at once, also while it is being built; `created` is false when the set was known. */
+  'images.build': {
+    input: Scoped & ImageBuildRequest;
+    output: ImageDetailView & { created: boolean };
+  };
   'images.remove': { input: Scoped & { id: string }; output: { digest: ImageDigest } };
 }
 

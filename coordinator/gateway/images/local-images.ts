@@ -16,7 +16,7 @@ const rescanMs = 2_000;
 export function createLocalImages(
   folder: string,
   deps: { clock: { nowMs(): number }; onBroken(path: string, error: Error): void },
-): GatewayDeps['images'] {
+): GatewayDeps['images'] & { forget(): void } {
   let listed: Promise<readonly NodeImage[]> | null = null;
   let listedAtMs = 0;
   return {
@@ -27,6 +27,10 @@ export function createLocalImages(
         listedAtMs = nowMs;
       }
       return listed;
+    },
+    /** The next list is read anew. */
+    forget() {
+      listed = null;
     },
     async remove(digest) {
       listed = null;

@@ -6,6 +6,7 @@ import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
+import { buildImage } from './image-build.ts';
 import { listImages, removeImage, showImage } from './images.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
@@ -58,6 +59,7 @@ export const operations: {
   'nodes.undrain': undrainNode,
   'images.list': listImages,
   'images.show': showImage,
+  'images.build': buildImage,
   'images.remove': removeImage,
 };
 

@@ -183,6 +183,11 @@ export async function startGatewayMesh(
     },
     catalogue,
     buildLogs,
+    builds: {
+      request: async () => {
+        throw new PerigeeError('internal', 'no build runs here');
+      },
+    },
     disk: {
       assertRoom: async () => {
         if (disk.isFull) throw new PerigeeError('disk_full');
