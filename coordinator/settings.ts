@@ -145,6 +145,20 @@ export const settingsTable = {
     doc: 'For local-process nodes to end when the coordinator stops; then they are killed.',
   }),
 
+  buildsMax: integer({ default: 2, min: 1, doc: 'Builds of images at once.' }),
+  buildsWaitingMax: integer({ default: 100, min: 1, doc: 'Builds that may wait for their turn.' }),
+  buildMsMax: milliseconds({ default: 1_800_000, doc: 'Longest time of one build of an image.' }),
+  buildBytesMax: bytes({
+    default: 4 * 1024 * mib,
+    min: mib,
+    doc: 'Most that one build may write, what it throws away included.',
+  }),
+  buildHosts: text({
+    default: '',
+    flag: '--build-hosts',
+    doc: 'HOST:PORT, with commas, that builds may reach besides the hosts of pip’s index settings.',
+  }),
+
   clockTickMs: milliseconds({ default: 100, doc: 'Between two looks of the core at the clock.' }),
   tickOutcomesMax: integer({
     default: 2_000,

@@ -26,6 +26,9 @@ import { createLocalImages } from './gateway/images/local-images.ts';
 import type { GatewayLog } from './gateway/ports.ts';
 import { gatewayDefaults } from './gateway/settings.ts';
 import { readDirectoryTokens } from './identity.ts';
+import { createBuildLogs } from './images/build-log.ts';
+import { createBuilds } from './images/builds.ts';
+import { openCatalogue } from './images/catalogue.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
@@ -162,11 +165,40 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       clock,
       onBroken: (path, error) => log.warn({ path, err: error }, 'an image cannot be read'),
     });
+    const catalogue = await openCatalogue(store);
+    const buildLogs = createBuildLogs(store);
+    const builds = createBuilds(
+      {
+        folder: join(settings.home, 'images'),
+        env: deps.env,
+        nowMs: clock.nowMs,
+        catalogue,
+        logs: buildLogs,
+        log,
+        onBuilt: images.forget,
+      },
+      { ...settings, buildHosts: settings.buildHosts.split(',').filter((host) => host !== '') },
+    );
+    stack.defer(() => builds.stop());
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
     const gateway = createGateway(
-      { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
+      {
+        driver,
+        store,
+        blobs,
+        clock,
+        log,
+        mesh: host,
+        fleet,
+        images,
+        catalogue,
+        buildLogs,
+        builds,
+        disk,
+        version,
+      },
       {
         ...gatewayDefaults,
         host: settings.host,
@@ -179,6 +211,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     stack.defer(() => gateway.stop());
     driver.start();
     await mesh.start();
+    await builds.start();
     await fleet.start();
     const { url } = await gateway.start();
     await store.setMeta('httpPort', new URL(url).port);

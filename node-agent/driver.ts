@@ -46,7 +46,9 @@ export interface DriverDeps {
   /** Stores a spool file and removes it; answers the payload that refers to it. */
   uploadResult(result: { path: string; tag: number }): Promise<Uint8Array>;
   removeFile(path: string): Promise<void>;
-  findImage(digest: ImageDigest): { rootfs: string; pythonPath: string } | undefined;
+  findImage(
+    digest: ImageDigest,
+  ): { rootfs: string; pythonPath: string; sitePath: string | null } | undefined;
   /** Monotonic, in ms. */
   now(): number;
   warn(message: string): void;
@@ -196,6 +198,7 @@ export function createDriver(
       files: {
         rootfs: image.rootfs,
         pythonPath: image.pythonPath,
+        sitePath: image.sitePath,
         functionPath: deps.blobs.pathOf(spec.functionBlob),
         cloudpicklePath: cloudpickle === null ? null : deps.blobs.pathOf(cloudpickle),
       },

@@ -11,7 +11,10 @@ import type { NodeImage } from '../../protocol/wire/task.ts';
 
 /** An image with its place. */
 export interface FoundImage extends NodeImage {
+  /** Its own, or its base's. */
   rootfs: string;
+  /** The packages of a layer, which lie over the base's; null for an image without a base. */
+  sitePath: string | null;
   /** The interpreter's path inside the root file system. */
   pythonPath: string;
 }
@@ -35,16 +38,27 @@ export async function findImages(
 ): Promise<FoundImage[]> {
   const folder = join(home, 'images');
   const images: FoundImage[] = [];
+  const layers: { name: string; layer: Layer }[] = [];
   for (const name of await listFolder(folder)) {
     // Set-up unpacks aside under a dotted name and renames.
     if (name.startsWith('.')) continue;
     try {
       const image = await readImage(join(folder, name));
+      if ('base' in image) {
+        layers.push({ name, layer: image });
+        continue;
+      }
       if (image.arch === options.arch) images.push(image);
       else options.onSkipped(name, `it is for ${image.arch}, this machine is ${options.arch}`);
     } catch (caught) {
       options.onSkipped(name, toError(caught).message);
     }
+  }
+  for (const { name, layer } of layers) {
+    const base = images.find((image) => image.digest === layer.base);
+    // Without its base it cannot run: this machine does not have it.
+    if (base === undefined) options.onSkipped(name, `its base ${layer.base} is not here`);
+    else images.push({ ...base, ...layer.own });
   }
   return images.sort((left, right) => (left.digest < right.digest ? -1 : 1));
 }
@@ -59,17 +73,30 @@ async function listFolder(folder: string): Promise<string[]> {
   }
 }
 
-async function readImage(folder: string): Promise<FoundImage> {
+/** An image that lies on another one. */
+interface Layer {
+  base: ImageDigest;
+  own: Pick<FoundImage, 'digest' | 'names' | 'sizeBytes' | 'sitePath'>;
+}
+
+async function readImage(folder: string): Promise<FoundImage | Layer> {
   const rootfs = join(folder, 'rootfs');
   const found: unknown = JSON.parse(await readFile(join(folder, 'image.json'), 'utf8'));
   const fields = fieldsOf(found, 'image.json');
   const python = fieldsOf(fields['python'], 'python');
   const digest = textOf(fields['digest'], 'digest');
   if (!/^sha256:[0-9a-f]{64}$/.test(digest)) throw new Error('digest is not sha256:<64 digits>');
-  const names = namesOf(fields);
   const sizeBytes = fields['sizeBytes'];
   const isSize = typeof sizeBytes === 'number' && Number.isSafeInteger(sizeBytes) && sizeBytes >= 0;
   if (!isSize) throw new Error('sizeBytes is not a size');
+  if (fields['base'] !== undefined && fields['base'] !== null) {
+    const sitePath = join(folder, 'site');
+    if (!(await stat(sitePath)).isDirectory()) throw new Error('site is not a folder');
+    const base = textOf(fields['base'], 'base') as ImageDigest;
+    // Names of layers are the coordinator's matter: another namespace must not learn them here.
+    return { base, own: { digest: digest as ImageDigest, names: [], sizeBytes, sitePath } };
+  }
+  const names = namesOf(fields);
   if (!(await stat(rootfs)).isDirectory()) throw new Error('rootfs is not a folder');
   return {
     digest: digest as ImageDigest,
@@ -81,6 +108,7 @@ async function readImage(folder: string): Promise<FoundImage> {
     arch: textOf(fields['arch'], 'arch'),
     sizeBytes,
     rootfs,
+    sitePath: null,
     pythonPath: textOf(python['path'], 'python.path'),
   };
 }

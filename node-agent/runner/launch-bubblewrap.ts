@@ -10,6 +10,7 @@ import {
   childFds,
   harnessArguments,
   harnessRlimits,
+  siteInside,
   withLimits,
 } from './launch.ts';
 import { buildSeccompProgram, findSeccompArch } from './seccomp.ts';
@@ -38,7 +39,10 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
   ];
   return {
     argv: withLimits(context, [...reach, ...changeUser(context), 'bwrap', ...sandboxed]),
-    environment: baseEnvironment(context),
+    environment: baseEnvironment({
+      ...context,
+      siteInside: context.sitePath === null ? null : siteInside,
+    }),
     seccompProgram: arch === undefined ? null : buildSeccompProgram(arch, { denyInet: false }),
     hasInfo: true,
     channel: 'own',
@@ -49,6 +53,7 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
       sweep: 'namespace',
@@ -122,6 +127,7 @@ function filesArguments(context: LaunchContext): string[] {
     ...['--size', String(folderBytes), '--tmpfs', '/perigee'],
     ...['--ro-bind', context.harnessPath, '/perigee/harness.py'],
     ...['--ro-bind', context.packagesFolder, '/perigee/packages'],
+    ...(context.sitePath === null ? [] : ['--ro-bind', context.sitePath, siteInside]),
     ...['--ro-bind', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []

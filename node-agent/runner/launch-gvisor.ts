@@ -15,6 +15,7 @@ import {
   filesOpenMax,
   harnessArguments,
   lockedBytesMax,
+  siteInside,
   standardFds,
 } from './launch.ts';
 import { buildSeccompProgram, findSeccompArch } from './seccomp.ts';
@@ -48,7 +49,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
       ...['/bin/sh', '-c', filesScript, 'sh', filesFolder, ...filesArguments(context), '--'],
       ...runscCommand(context),
     ],
-    environment: baseEnvironment(context),
+    environment: baseEnvironment(withSite(context)),
     seccompProgram: null,
     hasInfo: false,
     channel: 'standard',
@@ -59,6 +60,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
       sweep: 'namespace',
@@ -81,7 +83,7 @@ export function planGvisorProbe(context: BundleContext, command: readonly string
 
 type BundleContext = Pick<
   LaunchContext,
-  'identity' | 'rootfs' | 'rootFolder' | 'network' | 'tmpBytes' | 'cpus'
+  'identity' | 'rootfs' | 'sitePath' | 'rootFolder' | 'network' | 'tmpBytes' | 'cpus'
 >;
 
 interface BundleParts {
@@ -117,6 +119,7 @@ function filesArguments(context: LaunchContext): string[] {
   return [
     ...['file', context.harnessPath, '/perigee/harness.py'],
     ...['folder', context.packagesFolder, '/perigee/packages'],
+    ...(context.sitePath === null ? [] : ['folder', context.sitePath, siteInside]),
     ...['file', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []
@@ -146,7 +149,7 @@ function writeBundle(context: BundleContext, parts: BundleParts): void {
 
 function buildConfig(context: BundleContext, identity: SlotIdentity, parts: BundleParts): object {
   const { uid, gid } = identity;
-  const environment = Object.entries(baseEnvironment(context));
+  const environment = Object.entries(baseEnvironment(withSite(context)));
   const ownTmpfs = [`uid=${uid}`, `gid=${gid}`, 'mode=700', 'nosuid', 'nodev'];
   return {
     ociVersion: '1.0.2',
@@ -186,6 +189,13 @@ function buildConfig(context: BundleContext, identity: SlotIdentity, parts: Bund
       ),
     },
   };
+}
+
+function withSite(context: Pick<LaunchContext, 'cpus' | 'sitePath'>): {
+  cpus: number;
+  siteInside: string | null;
+} {
+  return { cpus: context.cpus, siteInside: context.sitePath === null ? null : siteInside };
 }
 
 function limit(type: string, value: number): object {

@@ -29,6 +29,7 @@ export function planMinimal(context: LaunchContext): LaunchPlan {
         read: [
           context.rootfs,
           context.harnessPath,
+          ...(context.sitePath === null ? [] : [context.sitePath]),
           context.packagesFolder,
           context.functionPath,
           ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
@@ -48,7 +49,7 @@ export function planNone(context: LaunchContext): LaunchPlan {
   return {
     argv: withLimits(context, interpreterCommand(context)),
     environment: {
-      ...baseEnvironment(context),
+      ...baseEnvironment({ ...context, siteInside: context.sitePath }),
       HOME: context.tmpFolder,
       TMPDIR: context.tmpFolder,
       ...(context.rootfs === '/' ? {} : { PYTHONHOME: home }),
@@ -65,6 +66,7 @@ export function planNone(context: LaunchContext): LaunchPlan {
       paths: [
         ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
         context.packagesFolder,
+        ...(context.sitePath === null ? [] : [context.sitePath]),
       ],
       workFolder: context.tmpFolder,
       sweep: 'children',

@@ -77,6 +77,7 @@ function contextOf(start: WorkerStart, deps: WorkerDeps): LaunchContext {
     identity: deps.identity,
     rootfs: files.rootfs,
     pythonPath: files.pythonPath,
+    sitePath: files.sitePath,
     harnessPath: deps.harnessPath,
     packagesFolder: deps.packagesFolder,
     functionPath: folder.stage(files.functionPath, 'function'),

@@ -4,7 +4,13 @@
  * after the change of user. The harness adds the system call filter.
  */
 import type { LaunchContext, LaunchPlan } from './launch.ts';
-import { baseEnvironment, harnessArguments, harnessRlimits, withLimits } from './launch.ts';
+import {
+  baseEnvironment,
+  harnessArguments,
+  harnessRlimits,
+  siteInside,
+  withLimits,
+} from './launch.ts';
 import { buildSeccompProgram, findSeccompArch } from './seccomp.ts';
 
 /** @throws Error without a slot identity: this level needs root. */
@@ -14,7 +20,10 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
   const command = [context.pythonPath, ...harnessArguments('/perigee/harness.py')];
   return {
     argv: unshareArguments(context, setupArguments(context), command),
-    environment: baseEnvironment(context),
+    environment: baseEnvironment({
+      ...context,
+      siteInside: context.sitePath === null ? null : siteInside,
+    }),
     seccompProgram: null,
     hasInfo: false,
     channel: 'own',
@@ -25,6 +34,7 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
       sweep: 'namespace',
@@ -121,6 +131,7 @@ function setupArguments(context: LaunchContext): string[] {
   return [
     ...['file', context.harnessPath, '/perigee/harness.py'],
     ...['folder', context.packagesFolder, '/perigee/packages'],
+    ...(context.sitePath === null ? [] : ['folder', context.sitePath, siteInside]),
     ...['file', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []

@@ -21,6 +21,8 @@ export interface LaunchContext {
   rootfs: string;
   /** Within the root file system. */
   pythonPath: string;
+  /** Packages of a layered image; null for others. */
+  sitePath: string | null;
   harnessPath: string;
   /** Holds the `perigee` package. */
   packagesFolder: string;
@@ -84,11 +86,19 @@ export const filesOpenMax = 1024;
 /** Memory that one process may lock. */
 export const lockedBytesMax = 64 * 1024;
 
+const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Where sandboxes with mounts see the packages of a layered image. */
+export const siteInside = '/perigee/site';
+
 /** Environment of every worker; the group's own comes in the set-up, since launchers run as root. */
-export function baseEnvironment(context: { cpus: number }): Record<string, string> {
+export function baseEnvironment(context: {
+  cpus: number;
+  /** As the worker sees it. */
+  siteInside?: string | null;
+}): Record<string, string> {
   const threads = String(Math.max(1, Math.ceil(context.cpus)));
   return {
-    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    PATH: `${context.siteInside ? `${context.siteInside}/bin:` : ''}${systemPath}`,
     HOME: '/tmp',
     TMPDIR: '/tmp',
     USER: 'perigee',

@@ -16,6 +16,8 @@ export interface WorkerFiles {
   rootfs: string;
   /** Interpreter's path inside the root file system. */
   pythonPath: string;
+  /** The packages of a layered image, to lie over those of its base; null for others. */
+  sitePath: string | null;
   /** The group's function blob on disk. */
   functionPath: string;
   /** The zip with the group's cloudpickle; null for `source` functions. */

@@ -80,6 +80,7 @@ async function probeStrong(context: ProbeContext): Promise<string | null> {
     {
       identity: context.identity,
       rootfs: '/',
+      sitePath: null,
       rootFolder,
       network: false,
       tmpBytes: probeTmpBytes,

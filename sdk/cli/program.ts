@@ -5,7 +5,10 @@ import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
 import { versionCommand } from './commands/help/version.ts';
+import { imageBuild } from './commands/image/build.ts';
 import { imageList } from './commands/image/ls.ts';
+import { imageRemove } from './commands/image/rm.ts';
+import { imageShow } from './commands/image/show.ts';
 import { joinTokenCreate } from './commands/join-token/create.ts';
 import { joinTokenList } from './commands/join-token/ls.ts';
 import { joinTokenRevoke } from './commands/join-token/revoke.ts';
@@ -40,7 +43,8 @@ export function createProgram(context: CommandContext): Command {
   const add = (heading: string, ...commands: readonly Command[]): void => {
     for (const command of commands) program.addCommand(command.helpGroup(heading));
   };
-  add('Mesh:', meshUp(context), meshStatus(context), imageList(context));
+  add('Mesh:', meshUp(context), meshStatus(context), imageList(context, 'images'));
+  add('Mesh:', imageNoun(context));
   add('Nodes:', nodeList(context, 'nodes'), nodeNoun(context));
   add('Work:', groupList(context, 'groups'), groupNoun(context));
   add('Work:', taskList(context, 'tasks'), taskNoun(context));
@@ -64,6 +68,14 @@ function nodeNoun(context: CommandContext): Command {
     .addCommand(nodeList(context, 'ls'))
     .addCommand(nodeDrain(context))
     .addCommand(nodeUndrain(context));
+}
+
+function imageNoun(context: CommandContext): Command {
+  return describeCommand('image', { summary: 'Build, show, list and remove images.', examples: [] })
+    .addCommand(imageBuild(context))
+    .addCommand(imageList(context, 'ls'))
+    .addCommand(imageShow(context))
+    .addCommand(imageRemove(context));
 }
 
 function groupNoun(context: CommandContext): Command {

@@ -227,7 +227,7 @@ for (const [title, open] of subjects)
   });
 
 async function openTwin(): Promise<Subject> {
-  const files = { rootfs: '', pythonPath: '', functionPath: 'good', cloudpicklePath: null };
+  const files = { rootfs: '', pythonPath: '', sitePath: null, functionPath: 'good', cloudpicklePath: null };
   const failure = { name: 'NameError', message: '', traceback: '' };
   const runner = createMemoryRunner({
     now: () => performance.now(),
@@ -281,6 +281,7 @@ async function openReal(isolation: IsolationLevel | null): Promise<Subject> {
   const files: WorkerFiles = {
     rootfs: image.rootfs,
     pythonPath: image.pythonPath,
+    sitePath: null,
     functionPath: join(folder, 'function'),
     cloudpicklePath: null,
   };

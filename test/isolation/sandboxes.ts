@@ -126,6 +126,7 @@ export async function openSandboxes(
         files: {
           rootfs: image.rootfs,
           pythonPath: image.pythonPath,
+          sitePath: null,
           functionPath,
           cloudpicklePath: options.cloudpicklePath ?? null,
         },

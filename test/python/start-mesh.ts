@@ -14,10 +14,17 @@ export interface Mesh {
 const startSecondsMax = 30;
 
 /** Starts a coordinator with up to two local nodes; resolves once it takes tasks. */
-export async function startMesh(dataFolder: string): Promise<Mesh> {
+export async function startMesh(
+  dataFolder: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Mesh> {
   const node = join(checkout, 'node_modules/.bin/node');
   const parameters = ['coordinator/main.ts', '--data', dataFolder, '--local-nodes', '2', '--json'];
-  const child = spawn(node, parameters, { cwd: checkout, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(node, parameters, {
+    cwd: checkout,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const exited = once(child, 'exit');
   let log = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -532,7 +532,7 @@ class Creating(WithMesh):
         self.assertIn("did you mean 'memory'", str(caught.exception))
 
     def test_what_is_not_there_yet_says_what_to_do_instead(self):
-        for options in ({'requirements': ['numpy']}, {'include_modules': ['a']}, {'include_data': ['b']}, {'gpus': 1}):
+        for options in ({'include_modules': ['a']}, {'include_data': ['b']}, {'gpus': 1}):
             with self.assertRaises(perigee.PerigeeError) as caught:
                 self.make(**options)
             self.assertTrue(caught.exception.fix)

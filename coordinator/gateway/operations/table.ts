@@ -6,7 +6,8 @@ import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
-import { listImages } from './images.ts';
+import { buildImage } from './image-build.ts';
+import { listImages, removeImage, showImage } from './images.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
 import { getMesh, getStatus, getWhoami } from './status.ts';
@@ -57,6 +58,9 @@ export const operations: {
   'nodes.drain': drainNode,
   'nodes.undrain': undrainNode,
   'images.list': listImages,
+  'images.show': showImage,
+  'images.build': buildImage,
+  'images.remove': removeImage,
 };
 
 /** True for the name of an operation. */

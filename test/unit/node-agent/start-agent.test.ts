@@ -82,6 +82,7 @@ async function startWorld(
           sizeBytes: 1,
           rootfs: '/nowhere',
           pythonPath: '/usr/bin/python3',
+          sitePath: null,
         },
       ],
       mountNames: ['landsat'],

@@ -8,11 +8,11 @@ import { formatBytes } from '../../output/units.ts';
 
 const imagesMax = 10_000;
 
-/** `images`: the environments that functions may run in. */
-export function imageList(context: CommandContext): Command {
-  const command = describeCommand('images', {
+/** `images`, `image ls`: the environments that functions may run in. */
+export function imageList(context: CommandContext, name: string): Command {
+  const command = describeCommand(name, {
     summary: 'List the images that functions may run in.',
-    examples: ['images'],
+    examples: [name === 'ls' ? 'image ls' : name],
   });
   return withJson(command).action(async (options: ShowOptions) => {
     const { items } = await listPages<ImageView>(context, '/v1/images', { limit: imagesMax });
@@ -30,6 +30,7 @@ export function imageList(context: CommandContext): Command {
                   title: 'python',
                   text: (image) => `${image.python.implementation} ${image.python.version}`,
                 },
+                { title: 'state', text: (image) => image.state.replace('_', ' ') },
                 { title: 'arch', text: (image) => image.arch },
                 { title: 'size', text: (image) => formatBytes(image.sizeBytes), align: 'right' },
                 { title: 'nodes', text: (image) => String(image.nodes), align: 'right' },

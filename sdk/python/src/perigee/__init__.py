@@ -13,7 +13,7 @@ from perigee._version import __version__
 from perigee.client import AsyncTasks, Client
 from perigee.errors import (
     AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
-    ImageUnknownError, MapError, NotFoundError, PerigeeError, PicklingError, RateLimitError,
+    BuildError, ImageUnknownError, MapError, NotFoundError, PerigeeError, PicklingError, RateLimitError,
     ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
     TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
 from perigee.function import CloudFunction
@@ -27,7 +27,7 @@ Tasks = AsyncTasks
 __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
-    'GroupTerminalException', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
     'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',

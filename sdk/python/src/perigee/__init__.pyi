@@ -7,6 +7,7 @@ from .errors import (
     ConfigError as ConfigError,
     ConflictError as ConflictError,
     GroupTerminalException as GroupTerminalException,
+    BuildError as BuildError,
     ImageUnknownError as ImageUnknownError,
     MapError as MapError,
     NotFoundError as NotFoundError,
@@ -39,7 +40,7 @@ Tasks = AsyncTasks
 __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
-    'GroupTerminalException', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
     'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',

@@ -9,6 +9,7 @@ import threading
 from perigee._compat import integer_types, native, quote, string_types
 from perigee._follower import Follower
 from perigee._function_pickle import cloudpickle_zip, pickle_function
+from perigee._image_build import build_image
 from perigee._submission import Blobs
 from perigee._transport import Transport
 from perigee.errors import PerigeeError, UnsatisfiableError
@@ -122,8 +123,12 @@ class AsyncTasks(object):
         result_format : str
             ``'pickle'``, or ``'json'`` to refuse results that are not plain data: then a hostile
             node cannot run code here.
-        requirements, include_modules, include_data : optional
-            Not supported by the images yet; raise an error that says what to do instead.
+        requirements : list of str or path, optional
+            Packages of the package index that the function needs besides the image's, as lines of a
+            requirements file, or the path of one. An image with them is built once by the
+            coordinator, with a log on standard error; the same set is there at once afterwards.
+        include_modules, include_data : optional
+            Not supported yet; raise an error that says what to do instead.
         **kwargs
             ``gpus=0``, ``minimum_concurrency`` and ``minimum_seconds`` are taken for the sake of
             old scripts.
@@ -134,6 +139,8 @@ class AsyncTasks(object):
 
         Raises
         ------
+        BuildError
+            The image with the requirements could not be built; in pip's own words.
         PicklingError
             The function refers to something that cannot be pickled; names it.
         ImageUnknownError, VersionMismatchError, UnsatisfiableError
@@ -142,7 +149,7 @@ class AsyncTasks(object):
             A parameter is not known, or ``f`` cannot be called.
         """
         _check_extra(kwargs)
-        _refuse_additions(requirements, include_modules, include_data)
+        _refuse_additions(include_modules, include_data)
         if isinstance(f, string_types):
             f = _find_function(f)
         if not callable(f):
@@ -170,6 +177,8 @@ class AsyncTasks(object):
             request['maximumConcurrency'] = maximum_concurrency
         if queue_timeout is not None:
             request['queueTimeoutSeconds'] = queue_timeout
+        if requirements:
+            request['image'] = build_image(self._transport, requirements, image)
         # Last, when all else is right: pickling and its blobs cost the most.
         request['function'] = self._send_function(pickle_function(f, name))
         version, archive = cloudpickle_zip()
@@ -254,11 +263,7 @@ def _check_extra(kwargs):
         raise UnsatisfiableError('No node of this mesh offers gpus.', fix='leave out gpus, or set it to 0')
 
 
-def _refuse_additions(requirements, include_modules, include_data):
-    if requirements:
-        raise PerigeeError('requirements are not supported yet.', code='unsupported',
-                           fix='choose an image that has the packages (`scripts/perigee status` lists '
-                               'the images)')
+def _refuse_additions(include_modules, include_data):
     if include_modules:
         raise PerigeeError('include_modules is not supported yet.', code='unsupported',
                            fix='leave it out: modules of your own that are imported where the '

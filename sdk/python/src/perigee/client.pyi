@@ -1,5 +1,5 @@
 import builtins
-from typing import Any, Callable, Literal, Mapping, TypeVar, overload
+from typing import Any, Callable, Literal, Mapping, Sequence, TypeVar, overload
 from typing_extensions import ParamSpec
 
 from .function import CloudFunction
@@ -36,7 +36,7 @@ class AsyncTasks:
         queue_timeout: float | None = None,
         isolation: Literal['worker', 'task'] = 'worker',
         result_format: Literal['pickle', 'json'] = 'pickle',
-        requirements: object = None,
+        requirements: Sequence[str] | str | None = None,
         include_modules: object = None,
         include_data: object = None,
         *,
@@ -61,7 +61,7 @@ class AsyncTasks:
         queue_timeout: float | None = None,
         isolation: Literal['worker', 'task'] = 'worker',
         result_format: Literal['pickle', 'json'] = 'pickle',
-        requirements: object = None,
+        requirements: Optional[Union[Sequence[Text], Text]] = None,
         include_modules: object = None,
         include_data: object = None,
         *,

@@ -90,6 +90,12 @@ class ImageUnknownError(PerigeeError):
     code = 'image_unknown'
 
 
+class BuildError(PerigeeError):
+    """An image with the function's requirements could not be built."""
+
+    code = 'build_failed'
+
+
 class VersionMismatchError(PerigeeError):
     """The function was pickled by another Python than the image runs."""
 
@@ -274,6 +280,7 @@ _BY_CODE = {
     'not_found': NotFoundError,
     'conflict': ConflictError,
     'group_terminated': GroupTerminalException,
+    'build_failed': BuildError,
     'image_unknown': ImageUnknownError,
     'version_mismatch': VersionMismatchError,
     'unsatisfiable': UnsatisfiableError,

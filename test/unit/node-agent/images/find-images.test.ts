@@ -36,6 +36,27 @@ async function find() {
 }
 
 describe('findImages', () => {
+  it('reads a layer with its base’s interpreter, and passes over one whose base is not here', async () => {
+    await addImage('a', document);
+    const layer = { ...document, names: [], digest: `sha256:${'e'.repeat(64)}` };
+    await addImage('b', { ...layer, base: document.digest });
+    await mkdir(join(home, 'images/b/site'));
+    await addImage('c', {
+      ...layer,
+      digest: `sha256:${'f'.repeat(64)}`,
+      base: `sha256:${'9'.repeat(64)}`,
+    });
+    await mkdir(join(home, 'images/c/site'));
+    const { images, skipped } = await find();
+    expect(images.find(({ digest }) => digest === layer.digest)).toMatchObject({
+      names: [],
+      rootfs: join(home, 'images/a/rootfs'),
+      sitePath: join(home, 'images/b/site'),
+    });
+    expect(images).toHaveLength(2);
+    expect(JSON.stringify(skipped)).toContain(`its base sha256:${'9'.repeat(64)} is not here`);
+  });
+
   it('reads an image with its names and places', async () => {
     await addImage('a', document);
     expect(await find()).toEqual({
@@ -47,6 +68,7 @@ describe('findImages', () => {
           arch: 'x64',
           sizeBytes: 12,
           rootfs: join(home, 'images/a/rootfs'),
+          sitePath: null,
           pythonPath: '/usr/bin/python3',
         },
       ],

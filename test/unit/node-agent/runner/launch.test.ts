@@ -15,6 +15,7 @@ const context: LaunchContext = {
   identity: { uid: 61_001, gid: 61_001 },
   rootfs: '/images/one/rootfs',
   pythonPath: '/usr/bin/python2.7',
+  sitePath: null,
   harnessPath: '/run/lib/harness.py',
   packagesFolder: '/run/lib/packages',
   functionPath: '/run/w1/function',
