@@ -25,6 +25,8 @@ import { createLocalImages } from './gateway/images/local-images.ts';
 import type { GatewayLog } from './gateway/ports.ts';
 import { gatewayDefaults } from './gateway/settings.ts';
 import { readDirectoryTokens } from './identity.ts';
+import { createBuildLogs } from './images/build-log.ts';
+import { openCatalogue } from './images/catalogue.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
@@ -160,11 +162,26 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       clock,
       onBroken: (path, error) => log.warn({ path, err: error }, 'an image cannot be read'),
     });
+    const catalogue = await openCatalogue(store);
+    const buildLogs = createBuildLogs(store);
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
     const gateway = createGateway(
-      { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
+      {
+        driver,
+        store,
+        blobs,
+        clock,
+        log,
+        mesh: host,
+        fleet,
+        images,
+        catalogue,
+        buildLogs,
+        disk,
+        version,
+      },
       {
         ...gatewayDefaults,
         host: settings.host,

@@ -1,7 +1,10 @@
 /** What the gateway needs of the rest of the process, named by what it uses. */
 import type { Stream } from '@libp2p/interface';
+import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
 import type { Driver } from '../driver-port.ts';
+import type { BuildLogs } from '../images/build-log.ts';
+import type { ImageCatalogue } from '../images/catalogue.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 /** pino's shape. */
@@ -45,7 +48,14 @@ export interface GatewayDeps {
     hold(): string | null;
   };
   /** Images that the process provider's machines would have (`local-images.ts`). */
-  images: { list(): Promise<readonly NodeImage[]> };
+  images: {
+    list(): Promise<readonly NodeImage[]>;
+    /** Deletes the files of an image; nothing when there are none. */
+    remove(digest: ImageDigest): Promise<void>;
+  };
+  /** Images that were built or brought in (`coordinator/images/catalogue.ts`). */
+  catalogue: ImageCatalogue;
+  buildLogs: Pick<BuildLogs, 'read'>;
   /** `coordinator/store/disk-guard.ts`. */
   disk: {
     /** @throws PerigeeError disk_full */

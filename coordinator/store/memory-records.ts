@@ -11,6 +11,7 @@ import { taskKey } from '../../protocol/wire/ids.ts';
 import { findBlobReference } from '../../protocol/wire/payload.ts';
 import type { SaveEffect } from '../core/effects.ts';
 import { cutRange, newPart } from './log-trim.ts';
+import type { ImageRecords } from './memory-images.ts';
 import type {
   LogChunk,
   StoredBatch,
@@ -34,7 +35,7 @@ export interface MemoryLog {
 }
 
 /** All that was saved. It outlives `close`, as a file would: open it again with `createMemoryStore`. */
-export interface MemoryRecords {
+export interface MemoryRecords extends ImageRecords {
   runs: number;
   removedBatchMax: number;
   namespaces: Map<NamespaceName, number>;
@@ -72,6 +73,8 @@ export function createMemoryRecords(): MemoryRecords {
     instances: new Map(),
     meta: new Map(),
     blobRights: new Set(),
+    images: new Map(),
+    imageLogs: new Map(),
   };
 }
 

@@ -6,6 +6,8 @@ import { assert } from '../../protocol/base/assert.ts';
 import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { AttemptRef, BlobHash, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
+import type { ImageStore } from '../images/image.ts';
+import { createMemoryImages } from './memory-images.ts';
 import type { MemoryBatch, MemoryRecords, Save } from './memory-records.ts';
 import { appendLog, applySave, createMemoryRecords, logKey } from './memory-records.ts';
 import { restoreRecords } from './memory-restore.ts';
@@ -17,6 +19,7 @@ export function createMemoryStore(records: MemoryRecords = createMemoryRecords()
     ...createWork(records),
     ...createOutcomes(records),
     ...createAdministration(records),
+    ...createMemoryImages(records),
     close: async () => {},
   };
 }
@@ -172,7 +175,10 @@ function createAdministration(
   records: MemoryRecords,
 ): Omit<
   Store,
-  'close' | keyof ReturnType<typeof createWork> | keyof ReturnType<typeof createOutcomes>
+  | 'close'
+  | keyof ImageStore
+  | keyof ReturnType<typeof createWork>
+  | keyof ReturnType<typeof createOutcomes>
 > {
   const { namespaces, tokens, nodes, instances, meta, blobRights } = records;
   const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;

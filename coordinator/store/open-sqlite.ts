@@ -13,6 +13,7 @@ import type { LogChunk, Store } from './port.ts';
 import { storeError } from './sqlite-errors.ts';
 import { createAdministration } from './statements/administration.ts';
 import { createBlobStatements } from './statements/blobs.ts';
+import { createImageStatements } from './statements/images.ts';
 import { createLogStatements } from './statements/logs.ts';
 import { createOutcomeReader } from './statements/read-outcomes.ts';
 import { createWorkReader } from './statements/read-work.ts';
@@ -38,6 +39,7 @@ export function openSqliteStore(file: string): Store {
   const names = createNames(database);
   const blobs = createBlobStatements(database, names);
   const logs = createLogStatements(database);
+  const images = createImageStatements(database);
   const saveOutcomes = createOutcomeWriter(database, names, blobs);
   const saveWork = createWorkWriter(database, names, blobs);
   const outcomes = createOutcomeReader(database, names);
@@ -104,6 +106,11 @@ export function openSqliteStore(file: string): Store {
     hasUploaded: (...args) => perform(() => blobs.hasUploaded(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
+    saveImage: (...args) => perform(() => images.save(...args)),
+    listImages: () => perform(() => images.list()),
+    appendImageLog: (...args) => perform(() => images.appendLog(...args)),
+    readImageLog: (...args) => perform(() => images.readLog(...args)),
+    clearImageLog: (...args) => perform(() => images.clearLog(...args)),
     getMeta: (...args) => perform(() => administration.getMeta(...args)),
     setMeta: (...args) => perform(() => administration.setMeta(...args)),
     close: async () => {

@@ -15,6 +15,7 @@ import type {
 import type { AttemptOutcome, GroupSpec, OutcomeStatus } from '../../protocol/wire/task.ts';
 import type { AttemptEnd, SaveEffect } from '../core/effects.ts';
 import type { RestoredState } from '../core/events.ts';
+import type { ImageStore } from '../images/image.ts';
 
 /** A piece of an attempt's output as it is stored. */
 export interface LogChunk extends AttemptRef {
@@ -116,7 +117,7 @@ export interface StorePage<Item> {
   next: string | null;
 }
 
-export interface Store {
+export interface Store extends ImageStore {
   /** The state of an earlier run, or an empty one. Counts a new run, so sessions are never reused. */
   restore(): Promise<RestoredState>;
   /** Performs saves and log chunks in order, in one transaction, on disk when it resolves. */

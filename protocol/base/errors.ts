@@ -111,6 +111,20 @@ export const errorTable = {
     'The image registry cannot be reached.',
     'Check the name and the network of the coordinator’s machine; plain HTTP beyond loopback needs --insecure-registry.',
     { status: 503, exit: 'unreachable', retryable: true },
+  image_building: entry(
+    'The image is still being built.',
+    'Wait for it: `scripts/perigee image show NAME --follow` prints the build’s log until it is over.',
+    { status: 409, exit: 'refused', retryable: true },
+  ),
+  build_failed: entry(
+    'The image could not be built.',
+    'Mend what the message and the build’s log say (`scripts/perigee image show NAME --log`), and build it again.',
+    { status: 422, exit: 'failed' },
+  ),
+  image_in_use: entry(
+    'Groups that are not terminated, or other images, rest on the image.',
+    'Terminate them first: `scripts/perigee group terminate ID`.',
+    { status: 409, exit: 'refused' },
   ),
   version_mismatch: entry(
     'The function was pickled by another Python than the image runs.',

@@ -248,13 +248,42 @@ export interface NodeView {
   story: { at: Timestamp; text: string }[];
 }
 
+/** Where an image comes from: set-up's recipes, a user's requirements, or an OCI registry. */
+export type ImageKind = 'builtin' | 'requirements' | 'oci';
+/** Only a `ready` image may be chosen by a new group. */
+export type ImageState = 'building' | 'ready' | 'build_failed';
+
 export interface ImageView {
   name: string;
   names: string[];
   digest: ImageDigest;
+  kind: ImageKind;
+  state: ImageState;
   python: PythonVersion;
   arch: string;
+  /** Of its own files, without the base's; 0 until it is ready. */
   sizeBytes: number;
+  /** The image on which it lies; null for one that stands by itself. */
+  base: ImageDigest | null;
   /** How many live nodes have it. */
   nodes: number;
+  /** Null for images of set-up. */
+  createdAt: Timestamp | null;
+}
+
+/** One image in full. */
+export interface ImageDetailView extends ImageView {
+  /** The base's first name; null without a base. */
+  baseName: string | null;
+  /** As normalized; empty for other kinds. */
+  requirements: string[];
+  /** An OCI image's reference as it was asked for; null for other kinds. */
+  reference: string | null;
+  /** Names and versions of what was added to the base; empty when nobody looked. */
+  packages: Record<string, string>;
+  /** Set when the state is `build_failed`. */
+  failure: { message: string; fix: string } | null;
+  /** Live nodes that have it. */
+  nodeNames: string[];
+  endedAt: Timestamp | null;
 }

@@ -8,6 +8,7 @@ import type {
   GroupLimitsRequest,
   GroupRequest,
   GroupView,
+  ImageDetailView,
   ImageView,
   JoinTokenView,
   MeshView,
@@ -20,7 +21,7 @@ import type {
   TokenView,
   WhoamiView,
 } from './api.ts';
-import type { NamespaceName, TaskId } from './ids.ts';
+import type { ImageDigest, NamespaceName, TaskId } from './ids.ts';
 import type { TaskState } from './task.ts';
 
 /** An operator may name a namespace other than the token's own. */
@@ -97,6 +98,9 @@ export interface ClientOperations {
   'nodes.drain': { input: { id: string }; output: NodeView };
   'nodes.undrain': { input: { id: string }; output: NodeView };
   'images.list': { input: Scoped; output: Page<ImageView> };
+  /** `id` is a name, a digest, or a unique beginning of a digest's digits, here and below. */
+  'images.show': { input: Scoped & { id: string }; output: ImageDetailView };
+  'images.remove': { input: Scoped & { id: string }; output: { digest: ImageDigest } };
 }
 
 /** Calls that are answered by any number of items, then `ended`. */
@@ -123,6 +127,11 @@ export interface ClientSubscriptions {
   /** The payload, tag first, blob references resolved; items are its bytes in order. */
   'tasks.result': { input: Scoped & { id: string }; item: Uint8Array };
   'tasks.arguments': { input: Scoped & { id: string }; item: Uint8Array };
+  /** What the build of an image printed, from `offset` on; with `follow`, until the build is over. */
+  'images.log': {
+    input: Scoped & { id: string; offset?: number; follow?: boolean };
+    item: { offset: number; bytes: Uint8Array };
+  };
   'blobs.get': { input: Scoped & { hash: string; offset?: number }; item: Uint8Array };
 }
 

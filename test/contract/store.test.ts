@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SaveEffect } from '../../coordinator/core/effects.ts';
+import type { CatalogueImage } from '../../coordinator/images/image.ts';
 import { createMemoryStore } from '../../coordinator/store/memory.ts';
 import { createMemoryRecords } from '../../coordinator/store/memory-records.ts';
 import { openSqliteStore } from '../../coordinator/store/open-sqlite.ts';
@@ -552,6 +553,56 @@ for (const [name, createBench] of Object.entries(benches)) {
       expect((await store.listInstances({ gone: true })).length).toBe(2);
       expect(await store.getMeta('httpPort')).toBe('7481');
       expect(await store.getMeta('unknown')).toBeUndefined();
+    });
+
+    it('keeps images in order, and the logs of their builds', async () => {
+      const image: CatalogueImage = {
+        digest: `sha256:${'5'.repeat(64)}` as ImageDigest,
+        source: { kind: 'requirements', requirements: ['affine==2.3.0'] },
+        state: 'building',
+        names: [{ name: 'mine', namespace: alice }],
+        requestKey: 'k',
+        generation: 0,
+        python: { implementation: 'CPython', version: '2.7.18' },
+        arch: 'x64',
+        sizeBytes: 0,
+        base: `sha256:${'0'.repeat(64)}` as ImageDigest,
+        packages: {},
+        archive: null,
+        failure: null,
+        createdAtMs: 1,
+        endedAtMs: null,
+      };
+      const oci: CatalogueImage = {
+        ...image,
+        digest: `sha256:${'6'.repeat(64)}` as ImageDigest,
+        source: { kind: 'oci', reference: 'debian:12', manifest: `sha256:${'7'.repeat(64)}` },
+        base: null,
+        archive: { hash: 'a'.repeat(64), sizeBytes: 9 },
+      };
+      await store.saveImage(image);
+      await store.saveImage(oci);
+      const failedImage: CatalogueImage = {
+        ...image,
+        state: 'buildFailed',
+        failure: { message: 'no ü', fix: 'spell it' },
+        endedAtMs: 2,
+      };
+      await store.saveImage(failedImage);
+      const { digest } = image;
+      await store.appendImageLog(digest, { offset: 0, bytes: Buffer.from('Collecting ') });
+      await store.appendImageLog(digest, { offset: 11, bytes: Buffer.from('affine') });
+      await reopen();
+      expect(await store.listImages()).toEqual([failedImage, oci]);
+      const read = async (offset: number, bytesMax: number): Promise<string> =>
+        Buffer.from(await store.readImageLog(digest, { offset, bytesMax })).toString();
+      expect(await read(0, 100)).toBe('Collecting affine');
+      expect(await read(8, 5)).toBe('ng af');
+      expect(await read(17, 5)).toBe('');
+      const gap = store.appendImageLog(digest, { offset: 99, bytes: Buffer.from('x') });
+      await expect(gap).rejects.toThrow(/no gaps/);
+      await store.clearImageLog(digest);
+      expect(await read(0, 100)).toBe('');
     });
   });
 }

@@ -5,6 +5,7 @@ import type { LogItem } from '../../../protocol/wire/client.ts';
 import { batchBytesMax } from '../../../protocol/wire/limits.ts';
 import { submitBatch } from '../operations/batches.ts';
 import { findBlob, getBlob, putBlob } from '../operations/blobs.ts';
+import { openBuildLog } from '../operations/images.ts';
 import { openLog } from '../operations/logs.ts';
 import { readCompletionRequest } from '../operations/outcomes.ts';
 import type { PayloadBytes } from '../operations/tasks.ts';
@@ -105,6 +106,15 @@ export function addStreamRoutes(server: FastifyInstance, services: Services): vo
       chunks: (signal) => bytesOf(log.items(signal)),
     });
   });
+  server.get('/v1/images/:id/log', async (request, reply) => {
+    const types = { numbers: ['offset'], booleans: ['follow'] };
+    const log = await openBuildLog(contextOf(services, request), inputOf(request, types));
+    await answer(services, request, reply, {
+      status: 200,
+      headers: { 'content-type': octets, 'x-perigee-offset': log.offset },
+      chunks: (signal) => bytesOf(log.items(signal)),
+    });
+  });
   server.get('/v1/outcomes', async (request, reply) => {
     const types = { numbers: ['after', 'inline'], booleans: ['follow'], lists: ['groups'] };
     // Over HTTP both have a default, so that a look with curl is short.
@@ -134,7 +144,7 @@ function answer(
 }
 
 async function* bytesOf(
-  items: AsyncIterable<LogItem>,
+  items: AsyncIterable<Pick<LogItem, 'bytes'>>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const item of items) yield item.bytes;
 }

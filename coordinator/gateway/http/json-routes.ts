@@ -65,6 +65,8 @@ const routes: readonly JsonRoute[] = [
   { method: 'POST', url: '/v1/nodes/:id/drain', operation: 'nodes.drain' },
   { method: 'POST', url: '/v1/nodes/:id/undrain', operation: 'nodes.undrain' },
   { method: 'GET', url: '/v1/images', operation: 'images.list' },
+  { method: 'GET', url: '/v1/images/:id', operation: 'images.show' },
+  { method: 'DELETE', url: '/v1/images/:id', operation: 'images.remove' },
 ];
 
 /** The two routes that need no token. */

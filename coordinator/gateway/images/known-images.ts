@@ -1,6 +1,8 @@
 /** Which images a new group may choose, and what to say to who chose another. */
+import { assertNever } from '../../../protocol/base/assert.ts';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
-import type { NamespaceName } from '../../../protocol/wire/ids.ts';
+import type { ImageKind, ImageState } from '../../../protocol/wire/api.ts';
+import type { ImageDigest, NamespaceName } from '../../../protocol/wire/ids.ts';
 import {
   basePython3,
   canonicalImageName,
@@ -9,29 +11,74 @@ import {
 import type { NodeImage, PythonVersion } from '../../../protocol/wire/task.ts';
 import { pythonTag } from '../../../protocol/wire/task.ts';
 import type { CoordinatorState } from '../../core/entities.ts';
+import type { ImageCatalogue } from '../../images/catalogue.ts';
+import { namesFor } from '../../images/catalogue.ts';
+import type { CatalogueImage, ImageFailure } from '../../images/image.ts';
 import { findNear } from '../input/near-names.ts';
+import type { Services } from '../services.ts';
 import { servesNamespace } from '../views/nodes.ts';
 
-/** An image that some machine has or would have. */
+/** An image that some machine has, would have, or will have once it is built. */
 export interface KnownImage extends NodeImage {
   /** Live nodes of the namespace that have it. */
   nodes: number;
+  kind: ImageKind;
+  state: ImageState;
+  base: ImageDigest | null;
+  /** Null for images of set-up, which nobody noted down. */
+  createdAtMs: number | null;
+  /** Why its build failed; null unless it did. */
+  failure: ImageFailure | null;
+}
+
+/** As `listKnownImages`, of a gateway's own mesh. */
+export async function readKnownImages(
+  services: Services,
+  namespace: NamespaceName,
+): Promise<KnownImage[]> {
+  const { images, catalogue, driver } = services.deps;
+  const local = await images.list();
+  return listKnownImages(driver.state(), { local, catalogue, namespace });
 }
 
 /**
- * Every image that a namespace could use, newest first: those of the machines to be made (the
- * newest build comes first there), then those of nodes, latest joined first.
+ * Every image that a namespace could use, newest first: those of its catalogue, those of the
+ * machines to be made (the newest build comes first there), then those of nodes, latest joined
+ * first. What the catalogue gives to other namespaces is left out, wherever it lies.
  */
 export function listKnownImages(
   state: CoordinatorState,
-  local: readonly NodeImage[],
-  namespace: NamespaceName,
+  sources: {
+    local: readonly NodeImage[];
+    catalogue: Pick<ImageCatalogue, 'list' | 'find'>;
+    namespace: NamespaceName;
+  },
 ): KnownImage[] {
+  const { local, catalogue, namespace } = sources;
   const known = new Map<string, KnownImage>();
+  for (const image of catalogue.list()) {
+    const names = namesFor(image, namespace);
+    if (names.length > 0) known.set(image.digest, knownOf(image, names));
+  }
   const add = (image: NodeImage, nodes: number): void => {
     const found = known.get(image.digest);
-    if (found === undefined) known.set(image.digest, { ...image, nodes });
-    else {
+    if (catalogue.find(image.digest) !== undefined) {
+      if (found !== undefined) found.nodes += nodes;
+      return;
+    }
+    // What has no name of its own is had through a catalogue alone, and not this one's.
+    if (image.names.length === 0) return;
+    if (found === undefined) {
+      known.set(image.digest, {
+        ...image,
+        nodes,
+        kind: 'builtin',
+        state: 'ready',
+        base: null,
+        createdAtMs: null,
+        failure: null,
+      });
+    } else {
       found.nodes += nodes;
       found.names = [...new Set([...found.names, ...image.names])];
     }
@@ -44,9 +91,26 @@ export function listKnownImages(
   return [...known.values()];
 }
 
+function knownOf(image: CatalogueImage, names: string[]): KnownImage {
+  const { digest, python, arch, sizeBytes, base, createdAtMs, failure } = image;
+  return {
+    digest,
+    names,
+    python,
+    arch,
+    sizeBytes,
+    nodes: 0,
+    kind: image.source.kind,
+    state: image.state === 'ready' || image.state === 'building' ? image.state : 'build_failed',
+    base,
+    createdAtMs,
+    failure,
+  };
+}
+
 /**
  * The image for a new group. Without a name: the default one that runs the function's Python.
- * @throws PerigeeError image_unknown, version_mismatch
+ * @throws PerigeeError image_unknown, image_building, build_failed, version_mismatch
  */
 export function chooseImage(
   images: readonly KnownImage[],
@@ -55,6 +119,7 @@ export function chooseImage(
   const name = wanted.image ?? defaultName(images, wanted.python);
   const image = findImage(images, name);
   if (image === undefined) throw unknownImage(images, name);
+  requireReady(image, name);
   if (wanted.python !== null && pythonTag(wanted.python) !== pythonTag(image.python)) {
     throw mismatch(images, { image, name, python: wanted.python });
   }
@@ -70,6 +135,28 @@ export function findImage(images: readonly KnownImage[], name: string): KnownIma
   );
 }
 
+/** @throws PerigeeError image_building, build_failed */
+export function requireReady(image: KnownImage, name: string): void {
+  const details = { image: name, digest: image.digest };
+  switch (image.state) {
+    case 'ready':
+      return;
+    case 'building':
+      throw new PerigeeError('image_building', `The image "${name}" is still being built.`, {
+        details,
+      });
+    case 'build_failed': {
+      const why = image.failure?.message ?? 'nobody noted why';
+      throw new PerigeeError('build_failed', `The image "${name}" could not be built: ${why}`, {
+        ...(image.failure === null ? {} : { fix: image.failure.fix }),
+        details,
+      });
+    }
+    default:
+      assertNever(image.state);
+  }
+}
+
 function defaultName(images: readonly KnownImage[], python: PythonVersion | null): string {
   if (python === null) return geospatialPython2;
   const fits = [geospatialPython2, basePython3].find((name) => {
@@ -79,7 +166,7 @@ function defaultName(images: readonly KnownImage[], python: PythonVersion | null
   return fits ?? geospatialPython2;
 }
 
-function unknownImage(images: readonly KnownImage[], name: string): PerigeeError {
+export function unknownImage(images: readonly KnownImage[], name: string): PerigeeError {
   const served = images.flatMap((image) => image.names).sort();
   const near = findNear(name, served);
   const hint = near.length === 0 ? '' : ` Did you mean ${near.join(' or ')}?`;

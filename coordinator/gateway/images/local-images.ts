@@ -1,9 +1,10 @@
 /** The images that set-up built on this machine: what nodes that run here will have. */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toError } from '../../../protocol/base/errors.ts';
 import type { ImageDigest } from '../../../protocol/wire/ids.ts';
 import type { NodeImage } from '../../../protocol/wire/task.ts';
+import type { GatewayDeps } from '../ports.ts';
 
 /** A listing is believed for so long: images come and go by hand, `status` asks often. */
 const rescanMs = 2_000;
@@ -15,7 +16,7 @@ const rescanMs = 2_000;
 export function createLocalImages(
   folder: string,
   deps: { clock: { nowMs(): number }; onBroken(path: string, error: Error): void },
-): { list(): Promise<readonly NodeImage[]> } {
+): GatewayDeps['images'] {
   let listed: Promise<readonly NodeImage[]> | null = null;
   let listedAtMs = 0;
   return {
@@ -27,6 +28,19 @@ export function createLocalImages(
       }
       return listed;
     },
+    async remove(digest) {
+      listed = null;
+      const name = digest.slice('sha256:'.length, 'sha256:'.length + 32);
+      // Out of sight first: half an image must never be taken for one.
+      const aside = join(folder, `.removed-${name}`);
+      await rm(aside, { recursive: true, force: true });
+      try {
+        await rename(join(folder, name), aside);
+      } catch (caught) {
+        if (!isMissing(toError(caught))) throw caught;
+      }
+      await rm(aside, { recursive: true, force: true });
+    },
   };
 }
 
@@ -36,6 +50,8 @@ async function scan(
 ): Promise<readonly NodeImage[]> {
   const found: { image: NodeImage; builtAtMs: number }[] = [];
   for (const entry of await readFolder(folder, onBroken)) {
+    // Dotted names are images that are being made or removed.
+    if (entry.startsWith('.')) continue;
     const path = join(folder, entry, 'image.json');
     try {
       const { mtimeMs } = await stat(path);
@@ -81,7 +97,8 @@ function readImage(text: string): NodeImage {
   if (typeof implementation !== 'string' || typeof version !== 'string') {
     throw new Error('"python" has no implementation and version');
   }
-  if (names.length === 0) throw new Error('it has no name');
+  // A layer has no name of its own: the catalogue says who calls it what.
+  if (names.length === 0 && typeof image['base'] !== 'string') throw new Error('it has no name');
   return {
     digest: digest as ImageDigest,
     names: [...new Set(names)],

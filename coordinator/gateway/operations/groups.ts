@@ -8,7 +8,7 @@ import type { GroupSpec } from '../../../protocol/wire/task.ts';
 import type { StoredGroup } from '../../store/port.ts';
 import { readNamespace, readOwnNamespace, requireWriter } from '../caller.ts';
 import type { KnownImage } from '../images/known-images.ts';
-import { chooseImage, listKnownImages } from '../images/known-images.ts';
+import { chooseImage, readKnownImages } from '../images/known-images.ts';
 import type { Input } from '../input/fields.ts';
 import { readBooleanOr, readText, readTextOr } from '../input/fields.ts';
 import type { CheckedGroupRequest } from '../input/group-request.ts';
@@ -23,15 +23,15 @@ import { checkSatisfiable } from './satisfiable.ts';
 
 /**
  * Makes a group.
- * @throws PerigeeError invalid_request, image_unknown, version_mismatch, unsatisfiable, not_found,
- * too_large, disk_full, forbidden
+ * @throws PerigeeError invalid_request, image_unknown, image_building, build_failed,
+ * version_mismatch, unsatisfiable, not_found, too_large, disk_full, forbidden
  */
 export async function createGroup(context: Context, input: Input): Promise<GroupView> {
   requireWriter(context.caller);
   const namespace = readOwnNamespace(context.caller, input);
   const request = readGroupRequest(input);
   await getNamespace(context, namespace);
-  const images = await knownImages(context, namespace);
+  const images = await readKnownImages(context, namespace);
   const chosen = chooseImage(images, request);
   checkSatisfiable(context, namespace, request);
   const functionBlob = await storeFunction(context, namespace, request);
@@ -45,7 +45,7 @@ export async function listGroups(context: Context, input: Input): Promise<Page<G
   const namespace = readNamespace(context.caller, input);
   const name = readTextOr(input, 'name', { charsMax: nameCharsMax, fallback: null });
   const page = await context.deps.store.listGroups(namespace, { ...readPage(input), name });
-  const images = await knownImages(context, namespace);
+  const images = await readKnownImages(context, namespace);
   return { items: page.items.map((stored) => viewWith(context, stored, images)), next: page.next };
 }
 
@@ -137,13 +137,8 @@ function makeSpec(parts: {
   };
 }
 
-async function knownImages(context: Context, namespace: NamespaceName): Promise<KnownImage[]> {
-  const local = await context.deps.images.list();
-  return listKnownImages(context.deps.driver.state(), local, namespace);
-}
-
 async function view(context: Context, stored: StoredGroup): Promise<GroupView> {
-  return viewWith(context, stored, await knownImages(context, stored.spec.namespace));
+  return viewWith(context, stored, await readKnownImages(context, stored.spec.namespace));
 }
 
 function viewWith(context: Context, stored: StoredGroup, images: readonly KnownImage[]): GroupView {

@@ -2,7 +2,7 @@
 import type { MeshView, StatusView, WhoamiView } from '../../../protocol/wire/api.ts';
 import { protocolVersion } from '../../../protocol/wire/messages.ts';
 import { readNamespace } from '../caller.ts';
-import { listKnownImages } from '../images/known-images.ts';
+import { readKnownImages } from '../images/known-images.ts';
 import type { Input } from '../input/fields.ts';
 import type { Context, Services } from '../services.ts';
 import { busySlots, servesNamespace } from '../views/nodes.ts';
@@ -28,7 +28,6 @@ export function getWhoami(context: Context): WhoamiView {
 export async function getStatus(context: Context, input: Input): Promise<StatusView> {
   const namespace = readNamespace(context.caller, input);
   const state = context.deps.driver.state();
-  const local = await context.deps.images.list();
   const view: StatusView = {
     version: context.deps.version,
     namespace,
@@ -52,7 +51,8 @@ export async function getStatus(context: Context, input: Input): Promise<StatusV
     view.slots.total += node.profile?.capacity.slots ?? 0;
     view.slots.busy += busySlots(node);
   }
-  const images = listKnownImages(state, local, namespace);
-  view.images = [...new Set(images.flatMap((image) => image.names))].sort();
+  const images = await readKnownImages(context, namespace);
+  const ready = images.filter((image) => image.state === 'ready');
+  view.images = [...new Set(ready.flatMap((image) => image.names))].sort();
   return view;
 }

@@ -4,6 +4,7 @@ import { clientPartBytesMax } from '../../../protocol/wire/client.ts';
 import type { Input } from '../input/fields.ts';
 import type { Context } from '../services.ts';
 import { getBlob } from './blobs.ts';
+import { openBuildLog } from './images.ts';
 import { openLog } from './logs.ts';
 import { readCompletionRequest } from './outcomes.ts';
 import { getArguments, getResult } from './tasks.ts';
@@ -31,6 +32,7 @@ const subscriptions: {
     const { bytes } = await getArguments(context, input);
     return () => inParts(bytes);
   },
+  'images.log': async (context, input) => (await openBuildLog(context, input)).items,
   'blobs.get': async (context, input) => {
     const { bytes } = await getBlob(context, input);
     return () => inParts(bytes);

@@ -6,7 +6,7 @@ import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
-import { listImages } from './images.ts';
+import { listImages, removeImage, showImage } from './images.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
 import { getMesh, getStatus, getWhoami } from './status.ts';
@@ -57,6 +57,8 @@ export const operations: {
   'nodes.drain': drainNode,
   'nodes.undrain': undrainNode,
   'images.list': listImages,
+  'images.show': showImage,
+  'images.remove': removeImage,
 };
 
 /** True for the name of an operation. */

@@ -18,6 +18,10 @@ import { createGateway } from '../../../../coordinator/gateway/create-gateway.ts
 import type { GatewayDeps, MachineShape } from '../../../../coordinator/gateway/ports.ts';
 import type { GatewaySettings } from '../../../../coordinator/gateway/settings.ts';
 import { gatewayDefaults } from '../../../../coordinator/gateway/settings.ts';
+import type { BuildLogs } from '../../../../coordinator/images/build-log.ts';
+import { createBuildLogs } from '../../../../coordinator/images/build-log.ts';
+import type { ImageCatalogue } from '../../../../coordinator/images/catalogue.ts';
+import { openCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
 import type { BlobStore, Store, TokenRole } from '../../../../coordinator/store/port.ts';
@@ -75,6 +79,10 @@ export interface GatewayMesh extends AsyncDisposable {
   store: Store;
   blobs: BlobStore;
   host: MeshHost;
+  catalogue: ImageCatalogue;
+  buildLogs: BuildLogs;
+  /** Digests whose files were to be deleted. */
+  removedImages: ImageDigest[];
   /** Operator of `default`. */
   operator: string;
   nowMs: { value: number };
@@ -154,6 +162,9 @@ export async function startGatewayMesh(
     listen: ['/ip4/127.0.0.1/tcp/0'],
     connectionsMax: 50,
   });
+  const catalogue = await openCatalogue(store);
+  const buildLogs = createBuildLogs(store);
+  const removedImages: ImageDigest[] = [];
   const deps: GatewayDeps = {
     driver,
     store,
@@ -166,7 +177,12 @@ export async function startGatewayMesh(
       booting: () => fleet.booting,
       hold: () => fleet.hold,
     },
-    images: { list: async () => images },
+    images: {
+      list: async () => images,
+      remove: async (digest) => void removedImages.push(digest),
+    },
+    catalogue,
+    buildLogs,
     disk: {
       assertRoom: async () => {
         if (disk.isFull) throw new PerigeeError('disk_full');
@@ -213,6 +229,9 @@ export async function startGatewayMesh(
     store,
     blobs,
     host,
+    catalogue,
+    buildLogs,
+    removedImages,
     operator,
     nowMs,
     disk,
