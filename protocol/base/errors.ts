@@ -111,6 +111,7 @@ export const errorTable = {
     'The image registry cannot be reached.',
     'Check the name and the network of the coordinator’s machine; plain HTTP beyond loopback needs --insecure-registry.',
     { status: 503, exit: 'unreachable', retryable: true },
+  ),
   image_building: entry(
     'The image is still being built.',
     'Wait for it: `scripts/perigee image show NAME --follow` prints the build’s log until it is over.',
