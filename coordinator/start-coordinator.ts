@@ -27,6 +27,7 @@ import { gatewayDefaults } from './gateway/settings.ts';
 import { readDirectoryTokens } from './identity.ts';
 import { createBuildLogs } from './images/build-log.ts';
 import { openCatalogue } from './images/catalogue.ts';
+import { createImageImporter } from './images/oci/image-importer.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
@@ -164,6 +165,19 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     });
     const catalogue = await openCatalogue(store);
     const buildLogs = createBuildLogs(store);
+    const importer = createImageImporter(
+      { catalogue, buildLogs, clock, log },
+      {
+        folder: join(settings.home, 'images'),
+        arch: process.arch,
+        isRoot: process.getuid?.() === 0,
+        pullsMax: settings.pullsMax,
+        authFile: settings.registryAuthFile,
+        insecure: settings.insecureRegistries,
+        allowed: settings.registries,
+      },
+    );
+    stack.defer(() => importer.stop());
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
@@ -178,6 +192,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         fleet,
         images,
         catalogue,
+        importer,
         buildLogs,
         disk,
         version,
@@ -194,6 +209,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     stack.defer(() => gateway.stop());
     driver.start();
     await mesh.start();
+    await importer.start();
     await fleet.start();
     const { url } = await gateway.start();
     await store.setMeta('httpPort', new URL(url).port);

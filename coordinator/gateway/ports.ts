@@ -5,6 +5,7 @@ import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
 import type { Driver } from '../driver-port.ts';
 import type { BuildLogs } from '../images/build-log.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
+import type { ImageImporter } from '../images/oci/image-importer.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 /** pino's shape. */
@@ -55,6 +56,8 @@ export interface GatewayDeps {
   };
   /** Images that were built or brought in (`coordinator/images/catalogue.ts`). */
   catalogue: ImageCatalogue;
+  /** Images of registries (`coordinator/images/oci/image-importer.ts`). */
+  importer: Pick<ImageImporter, 'importImage'>;
   buildLogs: Pick<BuildLogs, 'read'>;
   /** `coordinator/store/disk-guard.ts`. */
   disk: {

@@ -100,6 +100,11 @@ export interface ClientOperations {
   'images.list': { input: Scoped; output: Page<ImageView> };
   /** `id` is a name, a digest, or a unique beginning of a digest's digits, here and below. */
   'images.show': { input: Scoped & { id: string }; output: ImageDetailView };
+  /** Pulls an image from a registry into the namespace; `images.log` tells how it goes. */
+  'images.import': {
+    input: Scoped & { reference: string };
+    output: { digest: ImageDigest; name: string; state: 'building' | 'ready' };
+  };
   'images.remove': { input: Scoped & { id: string }; output: { digest: ImageDigest } };
 }
 

@@ -5,6 +5,7 @@ import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
 import { versionCommand } from './commands/help/version.ts';
+import { imageImport } from './commands/image/import.ts';
 import { imageList } from './commands/image/ls.ts';
 import { joinTokenCreate } from './commands/join-token/create.ts';
 import { joinTokenList } from './commands/join-token/ls.ts';
@@ -40,7 +41,7 @@ export function createProgram(context: CommandContext): Command {
   const add = (heading: string, ...commands: readonly Command[]): void => {
     for (const command of commands) program.addCommand(command.helpGroup(heading));
   };
-  add('Mesh:', meshUp(context), meshStatus(context), imageList(context));
+  add('Mesh:', meshUp(context), meshStatus(context), imageList(context), imageNoun(context));
   add('Nodes:', nodeList(context, 'nodes'), nodeNoun(context));
   add('Work:', groupList(context, 'groups'), groupNoun(context));
   add('Work:', taskList(context, 'tasks'), taskNoun(context));
@@ -54,6 +55,13 @@ export function createProgram(context: CommandContext): Command {
   program.helpCommand(false);
   configureTree(program, context);
   return program;
+}
+
+function imageNoun(context: CommandContext): Command {
+  return describeCommand('image', {
+    summary: 'Bring images in from registries.',
+    examples: [],
+  }).addCommand(imageImport(context));
 }
 
 function nodeNoun(context: CommandContext): Command {

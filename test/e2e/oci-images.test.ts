@@ -30,7 +30,11 @@ let folder = '';
 let registry: Registry;
 let rootfs = '';
 const signal = new AbortController().signal;
-const settings = (): RegistrySettings => ({ authFile: join(folder, 'auth.json'), insecure: [], allowed: [] });
+const settings = (): RegistrySettings => ({
+  authFile: join(folder, 'auth.json'),
+  insecure: [],
+  allowed: [],
+});
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'perigee-oci-'));

@@ -7,6 +7,7 @@ import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
 import { listImages, removeImage, showImage } from './images.ts';
+import { importImage } from './import-image.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
 import { getMesh, getStatus, getWhoami } from './status.ts';
@@ -59,6 +60,7 @@ export const operations: {
   'images.list': listImages,
   'images.show': showImage,
   'images.remove': removeImage,
+  'images.import': importImage,
 };
 
 /** True for the name of an operation. */

@@ -5,7 +5,7 @@
  * The files come from strangers, so no link in them is followed: each step looks with lstat, or is a
  * program that does.
  */
-import { lstat, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import { runProgram } from './run-program.ts';
@@ -40,14 +40,17 @@ async function makeFolder(path: string): Promise<void> {
   const found = await findStatus(path);
   if (found?.isDirectory()) return;
   if (found !== undefined) await rm(path);
-  await mkdir(path, { mode: 0o755 });
+  await mkdir(path);
+  // Whatever the coordinator's umask is.
+  await chmod(path, 0o755);
 }
 
 async function makeFile(path: string): Promise<void> {
   const found = await findStatus(path);
   if (found?.isFile()) return;
   if (found !== undefined) await rm(path, { recursive: true });
-  await writeFile(path, '', { mode: 0o644, flag: 'wx' });
+  await writeFile(path, '', { flag: 'wx' });
+  await chmod(path, 0o644);
 }
 
 async function findStatus(path: string) {

@@ -2,7 +2,7 @@
  * Brings a registry's image into the images' folder: copied by skopeo, unpacked by umoci, made ready,
  * asked for its Python, and put in place by one rename. Whatever ends it before leaves nothing.
  */
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { Interpreter } from './find-interpreter.ts';
@@ -141,7 +141,9 @@ async function putInPlace(
   const { image, folder } = order;
   const ready = join(made.work, 'image');
   const name = formatReference({ ...image.reference, digest: image.manifest });
-  await mkdir(ready, { mode: 0o755 });
+  await mkdir(ready);
+  // Sandboxes run as another user, and the coordinator's umask lets nobody in.
+  await chmod(ready, 0o755);
   await rename(made.rootfs, join(ready, 'rootfs'));
   const description = {
     name,
@@ -154,7 +156,9 @@ async function putInPlace(
     environment: image.environment,
     sizeBytes: made.sizeBytes,
   };
-  await writeFile(join(ready, 'image.json'), `${JSON.stringify(description, undefined, 2)}\n`);
+  const descriptionFile = join(ready, 'image.json');
+  await writeFile(descriptionFile, `${JSON.stringify(description, undefined, 2)}\n`);
+  await chmod(descriptionFile, 0o644);
   const final = join(folder, image.digest.slice(7, 39));
   // Two coordinators on one folder may have made the same one; the first is as good.
   const isThere = await stat(final).then(
