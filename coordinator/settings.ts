@@ -103,6 +103,10 @@ export const settingsTable = {
     flag: '--insecure-registry',
     doc: 'HOST or HOST:PORT of an image registry that speaks plain HTTP; those on loopback may always.',
   }),
+  imageArchivesBytesMax: bytes({
+    default: 8 * 1024 * mib,
+    doc: 'Packed images kept on disk for nodes that lack them; the longest unused go first.',
+  }),
   pullsMax: integer({
     default: 2,
     min: 1,

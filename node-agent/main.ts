@@ -98,6 +98,7 @@ async function runAgent(
         diskBytes: disk.sizeBytes,
       },
       images,
+      home: perigeeHome(process.env),
       mountNames: mounts.map((mount) => mount.name),
       dataFolder: data.path,
     },
