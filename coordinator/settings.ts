@@ -88,6 +88,31 @@ export const settingsTable = {
     flag: '--local-nodes',
     doc: 'Nodes that may run as processes on this machine at once; 0 for none.',
   }),
+  registryAuthFile: text({
+    default: '',
+    flag: '--registry-auth-file',
+    doc: 'Credentials for image registries; what `skopeo login` and `docker login` wrote for this user when empty.',
+  }),
+  registries: plain<readonly string[]>('list', {
+    default: [],
+    flag: '--registry',
+    doc: 'HOST or HOST:PORT: the only image registries that users may name. Repeatable; any when never given.',
+  }),
+  insecureRegistries: plain<readonly string[]>('list', {
+    default: [],
+    flag: '--insecure-registry',
+    doc: 'HOST or HOST:PORT of an image registry that speaks plain HTTP; those on loopback may always.',
+  }),
+  imageArchivesBytesMax: bytes({
+    default: 8 * 1024 * mib,
+    doc: 'Packed images kept on disk for nodes that lack them; the longest unused go first.',
+  }),
+  pullsMax: integer({
+    default: 2,
+    min: 1,
+    max: 32,
+    doc: 'Images that are pulled from registries at once.',
+  }),
   mounts: plain<readonly string[]>('list', {
     default: [],
     flag: '--mount',

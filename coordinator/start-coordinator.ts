@@ -6,9 +6,11 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
+import { createArchiveStore } from '../protocol/images/archive-store.ts';
+import { imageProtocol, serveImage } from '../protocol/images/image-transfer.ts';
 import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
-import type { InstanceId } from '../protocol/wire/ids.ts';
+import type { InstanceId, NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
@@ -29,9 +31,11 @@ import { readDirectoryTokens } from './identity.ts';
 import { createBuildLogs } from './images/build-log.ts';
 import { createBuilds } from './images/builds.ts';
 import { openCatalogue } from './images/catalogue.ts';
+import { createImageImporter } from './images/oci/image-importer.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
+import { createNodeImages } from './mesh/node-images.ts';
 import { readMounts } from './read-mounts.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { localNodeMemoryBytes } from './settings.ts';
@@ -180,6 +184,31 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       { ...settings, buildHosts: settings.buildHosts.split(',').filter((host) => host !== '') },
     );
     stack.defer(() => builds.stop());
+    const importer = createImageImporter(
+      { catalogue, buildLogs, clock, log },
+      {
+        folder: join(settings.home, 'images'),
+        arch: process.arch,
+        isRoot: process.getuid?.() === 0,
+        pullsMax: settings.pullsMax,
+        authFile: settings.registryAuthFile,
+        insecure: settings.insecureRegistries,
+        allowed: settings.registries,
+      },
+    );
+    stack.defer(() => importer.stop());
+    const archives = createArchiveStore({
+      folder: join(settings.home, 'images'),
+      bytesMax: settings.imageArchivesBytesMax,
+    });
+    stack.defer(() => archives.close());
+    await host.handle(
+      imageProtocol,
+      (stream, peer) =>
+        serveImage(stream, createNodeImages({ store, archives, catalogue }, peer as NodeId)),
+      { streamsMax: settings.blobStreamsMax },
+    );
+    stack.defer(() => host.unhandle(imageProtocol));
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
@@ -194,6 +223,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         fleet,
         images,
         catalogue,
+        importer,
         buildLogs,
         builds,
         disk,
@@ -212,6 +242,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     driver.start();
     await mesh.start();
     await builds.start();
+    await importer.start();
     await fleet.start();
     const { url } = await gateway.start();
     await store.setMeta('httpPort', new URL(url).port);

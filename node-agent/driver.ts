@@ -43,6 +43,7 @@ export interface DriverDeps {
     fetch(hash: BlobHash): Promise<void>;
     release(hash: BlobHash): Promise<void>;
   };
+  images: { fetch(digest: ImageDigest): Promise<void> };
   /** Stores a spool file and removes it; answers the payload that refers to it. */
   uploadResult(result: { path: string; tag: number }): Promise<Uint8Array>;
   removeFile(path: string): Promise<void>;
@@ -153,6 +154,9 @@ export function createDriver(
       case 'fetchBlob':
         fetchBlob(effect.hash);
         break;
+      case 'fetchImage':
+        fetchImage(effect.digest);
+        break;
       case 'releaseBlob':
         deps.blobs.release(effect.hash).catch(warnOf('A blob could not be removed'));
         break;
@@ -216,6 +220,12 @@ export function createDriver(
     deps.blobs.fetch(hash).then(
       () => dispatch({ kind: 'blobReady', hash }),
       (caught: unknown) => dispatch({ kind: 'blobFailed', hash, ...transferFailure(caught) }),
+    );
+  };
+  const fetchImage = (digest: ImageDigest): void => {
+    deps.images.fetch(digest).then(
+      () => dispatch({ kind: 'imageReady', digest }),
+      (caught: unknown) => dispatch({ kind: 'imageFailed', digest, ...transferFailure(caught) }),
     );
   };
   const uploadResult = (effect: Extract<AgentEffect, { kind: 'uploadResult' }>): void => {
@@ -308,7 +318,8 @@ function runsOf(message: Grants): GrantedRun[] {
 function transferFailure(caught: unknown): { message: string; retryable: boolean } {
   const error = toError(caught);
   if (!(error instanceof PerigeeError)) return { message: error.message, retryable: true };
-  const isFinal = ['not_found', 'forbidden', 'too_large'].includes(error.code);
+  const finalCodes = ['not_found', 'forbidden', 'too_large', 'image_invalid', 'setup_missing'];
+  const isFinal = finalCodes.includes(error.code);
   return { message: error.message, retryable: isErrorCode(error.code) && !isFinal };
 }
 

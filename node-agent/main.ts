@@ -100,6 +100,7 @@ async function runAgent(
         diskBytes: disk.sizeBytes,
       },
       images,
+      home: perigeeHome(process.env),
       mountNames: mounts.map((mount) => mount.name),
       dataFolder: data.path,
     },

@@ -255,6 +255,16 @@ export const agentSettingsTable = {
     env: 'PERIGEE_BLOB_CACHE_BYTES_MAX',
     doc: 'Functions and arguments kept on disk after use; the oldest go first.',
   },
+  imageArchivesBytesMax: {
+    type: 'number',
+    unit: 'bytes',
+    default: 4 * gib,
+    min: 0,
+    max: 2 ** 50,
+    flag: null,
+    env: 'PERIGEE_IMAGE_ARCHIVES_BYTES_MAX',
+    doc: 'Packed images kept on disk for other nodes; the longest unused go first.',
+  },
   logBytesMax: {
     type: 'number',
     unit: 'bytes',

@@ -1,8 +1,10 @@
 /** Puts an agent together around a runner: the core's loop, the link to the coordinator, blobs, logs. */
 import { rm } from 'node:fs/promises';
-import type { PerigeeError } from '../protocol/base/errors.ts';
+import { PerigeeError } from '../protocol/base/errors.ts';
+import { createArchiveStore } from '../protocol/images/archive-store.ts';
+import { imageProtocol } from '../protocol/images/image-transfer.ts';
 import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
-import type { InstanceId } from '../protocol/wire/ids.ts';
+import type { ImageDigest, InstanceId } from '../protocol/wire/ids.ts';
 import { peerAddressesMax } from '../protocol/wire/limits.ts';
 import { protocolVersion } from '../protocol/wire/messages.ts';
 import type { Capacity } from '../protocol/wire/task.ts';
@@ -13,6 +15,8 @@ import { createAgentState } from './core/state.ts';
 import { listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
 import type { FoundImage } from './images/find-images.ts';
+import { findImages } from './images/find-images.ts';
+import { createImageFetcher } from './images/image-fetcher.ts';
 import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
 import { openBlobCache } from './mesh/blob-cache.ts';
 import { createCoordinatorLink } from './mesh/coordinator-link.ts';
@@ -45,6 +49,8 @@ export interface AgentProfile {
   instance: InstanceId | null;
   capacity: Capacity;
   images: readonly FoundImage[];
+  /** PERIGEE_HOME, where images are and come. */
+  home: string;
   mountNames: readonly string[];
   /** For blobs; exists, on the disk whose free space counts. */
   dataFolder: string;
@@ -58,6 +64,7 @@ export interface AgentTimes {
   welcomeMsMax: number;
   silentMsMax: number;
   blobCacheBytesMax: number;
+  imageArchivesBytesMax: number;
   logBytesMax: number;
 }
 
@@ -89,6 +96,7 @@ export async function startAgent(
   const state = createAgentState({
     settings: times.core,
     capacity: profile.capacity,
+    images: profile.images.map((image) => image.digest),
     nowMs: deps.now(),
   });
   const logs = createLogForwarder({ logBytesMax: times.logBytesMax, liveBytesPerSecond });
@@ -99,6 +107,35 @@ export async function startAgent(
     dialMsMax: blobDialMsMax,
   });
   const images = new Map(profile.images.map((image) => [image.digest, image]));
+  const archives = createArchiveStore({
+    folder: `${profile.home}/images`,
+    bytesMax: times.imageArchivesBytesMax,
+  });
+  const fetcher = createImageFetcher(
+    {
+      coordinator: {
+        name: 'the coordinator',
+        open: (signal) => host.open(profile.address, imageProtocol, { signal }),
+      },
+      // Until nodes can be located, the coordinator gives every image itself.
+      locate: async () => [],
+      archives,
+      log,
+    },
+    { folder: `${profile.home}/images` },
+  );
+  const bringImage = async (digest: ImageDigest): Promise<void> => {
+    await fetcher.fetch(digest);
+    const found = await findImages(profile.home, {
+      arch: process.arch,
+      onSkipped: (folder, reason) => log.warn({ folder, reason }, 'An image is passed over.'),
+    });
+    const image = found.find((each) => each.digest === digest);
+    if (image === undefined) {
+      throw new PerigeeError('image_invalid', `The image ${digest} came, but cannot be used here.`);
+    }
+    images.set(digest, image);
+  };
   const warn = (message: string): void => log.warn({}, message);
   const stopping = new AbortController();
   const uploads = new Set<Promise<Uint8Array>>();
@@ -123,6 +160,7 @@ export async function startAgent(
         uploads.add(upload);
         return upload.finally(() => uploads.delete(upload));
       },
+      images: { fetch: bringImage },
       removeFile: (path) => rm(path, { force: true }),
       findImage: (digest) => images.get(digest),
       now: deps.now,
@@ -158,7 +196,7 @@ export async function startAgent(
           nodeName: profile.nodeName,
           instance: profile.instance,
           capacity: profile.capacity,
-          images: profile.images.map(({ digest, names, python, arch, sizeBytes }) => ({
+          images: [...images.values()].map(({ digest, names, python, arch, sizeBytes }) => ({
             digest,
             names,
             python,
@@ -210,7 +248,7 @@ export async function startAgent(
       heartbeat.end();
       await link.close();
       stopping.abort();
-      await blobs.close();
+      await Promise.all([blobs.close(), fetcher.close(), archives.close()]);
       await Promise.allSettled(uploads);
     })();
     return stopped;

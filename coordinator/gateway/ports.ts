@@ -6,6 +6,7 @@ import type { Driver } from '../driver-port.ts';
 import type { BuildLogs } from '../images/build-log.ts';
 import type { Builds } from '../images/builds.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
+import type { ImageImporter } from '../images/oci/image-importer.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 /** pino's shape. */
@@ -56,6 +57,8 @@ export interface GatewayDeps {
   };
   /** Images that were built or brought in (`coordinator/images/catalogue.ts`). */
   catalogue: ImageCatalogue;
+  /** Images of registries (`coordinator/images/oci/image-importer.ts`). */
+  importer: Pick<ImageImporter, 'importImage'>;
   buildLogs: Pick<BuildLogs, 'read'>;
   builds: Pick<Builds, 'request'>;
   /** `coordinator/store/disk-guard.ts`. */

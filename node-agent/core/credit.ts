@@ -1,4 +1,5 @@
 /** How much work to hold and to feed ahead, by the measured time of the tasks. */
+import { countImageWaiters } from './images.ts';
 import type { AgentState, HeldGroup, Turn, Worker } from './state.ts';
 import { findRunning, isBusy } from './state.ts';
 
@@ -39,6 +40,8 @@ export function heldMaxWanted(turn: Turn): number {
     wanted += creditPerSlot(turn, worker.group);
   }
   wanted += slotsLeft * (state.lastGroup === null ? 1 : creditPerSlot(turn, state.lastGroup));
+  // Tasks that wait for an image leave room for those of other groups, within a bound.
+  wanted += Math.min(countImageWaiters(state), state.capacity.slots * 2);
   return Math.min(wanted, creditMax);
 }
 

@@ -6,6 +6,7 @@ import { settleAttempt } from './attempts.ts';
 import { longTaskMs, runningMs } from './credit.ts';
 import type { FedTask } from './effects.ts';
 import { failedOutcome } from './failures.ts';
+import { hasImage } from './images.ts';
 import type { HeldAttempt, HeldGroup, Turn, Worker } from './state.ts';
 import { isBusy } from './state.ts';
 import { endWorker } from './workers.ts';
@@ -18,6 +19,7 @@ export function dispatchWork(turn: Turn): void {
   }
   const groups = [...state.groups.values()]
     .filter((group) => group.waiting.length > 0 && group.filesMissing.size === 0)
+    .filter((group) => hasImage(state, group))
     .sort((left, right) => firstSeq(left) - firstSeq(right));
   for (const group of groups) {
     // A group that lacks a slot keeps younger grants of others from taking the next one.

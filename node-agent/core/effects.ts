@@ -1,5 +1,5 @@
 /** Orders to the shell, performed in the order given. Nothing here waits for an answer but by an event. */
-import type { AttemptRef, BlobHash } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, ImageDigest } from '../../protocol/wire/ids.ts';
 import type { AttemptOutcome, GroupSpec } from '../../protocol/wire/task.ts';
 import type { ArgumentBlob } from './events.ts';
 
@@ -38,6 +38,8 @@ export type AgentEffect =
   /** Fetch and keep until `releaseBlob`; asked once per hash. */
   | { kind: 'fetchBlob'; hash: BlobHash }
   | { kind: 'releaseBlob'; hash: BlobHash }
+  /** Bring an image that this node lacks. */
+  | { kind: 'fetchImage'; digest: ImageDigest }
   | { kind: 'uploadResult'; attempt: AttemptRef; path: string; tag: number }
   /** The spool file of a result that nobody wants any more. */
   | { kind: 'removeResult'; path: string }

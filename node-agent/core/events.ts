@@ -1,5 +1,11 @@
 /** Facts that happened, in the past tense. The only input of the node-agent's core. */
-import type { AttemptRef, BatchNumber, BlobHash, GroupId } from '../../protocol/wire/ids.ts';
+import type {
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  ImageDigest,
+} from '../../protocol/wire/ids.ts';
 import type { Failure, GroupSpec } from '../../protocol/wire/task.ts';
 
 /** An argument that travels as a blob: which one, and the tag of what it holds. */
@@ -80,10 +86,16 @@ export type FileEvent =
   | { kind: 'resultUploaded'; attempt: AttemptRef; payload: Uint8Array }
   | { kind: 'resultUploadFailed'; attempt: AttemptRef; message: string; retryable: boolean };
 
+/** What became of an image that was asked for. */
+export type ImageEvent =
+  | { kind: 'imageReady'; digest: ImageDigest }
+  | { kind: 'imageFailed'; digest: ImageDigest; message: string; retryable: boolean };
+
 export type AgentEvent =
   | WorkerEvent
   | SessionEvent
   | FileEvent
+  | ImageEvent
   /** A fixed rhythm, for everything that waits for time to pass. */
   | { kind: 'clockTicked' }
   | { kind: 'healthMeasured'; diskFreeBytes: number }

@@ -133,6 +133,13 @@ export function argumentFailure(message: string): Failure {
   return failureOf('ArgumentUnavailable', `The task's arguments could not be fetched: ${message}`);
 }
 
+export function imageFailure(name: string, message: string): Failure {
+  return failureOf(
+    'ImageUnavailable',
+    `This node could not get the image ${name}: ${message}. The function itself did not run.`,
+  );
+}
+
 export function functionFailure(message: string): Failure {
   return failureOf('FunctionUnavailable', `The function could not be fetched: ${message}`);
 }

@@ -7,6 +7,7 @@ import { expectedTaskMs, heldMaxWanted, longTaskMs, runningMs } from './credit.t
 import type { ExitReason } from './effects.ts';
 import { retryUploads } from './files.ts';
 import { forgetIdleGroups, onDropped, returnUnstarted } from './grants.ts';
+import { retryImages } from './images.ts';
 import { takeBackReports } from './reports.ts';
 import type { HeldGroup, Turn } from './state.ts';
 import { findRunning, isBusy } from './state.ts';
@@ -19,6 +20,7 @@ export function onSessionOpened(turn: Turn, drop: readonly AttemptRef[]): void {
   onDropped(turn, drop);
   forgetIdleGroups(turn);
   retryBlobs(turn, { atOnce: true });
+  retryImages(turn, { atOnce: true });
   retryUploads(turn, { atOnce: true });
   // Told again, for the coordinator may have restarted in between.
   for (const attempt of state.attempts.values()) {
@@ -67,6 +69,7 @@ export function onClockTicked(turn: Turn): void {
   stopOverdue(turn);
   stopIdle(turn);
   retryBlobs(turn, { atOnce: false });
+  retryImages(turn, { atOnce: false });
   if (turn.state.session.kind === 'open') retryUploads(turn, { atOnce: false });
   spreadLongTasks(turn);
   leaveWhenOrphaned(turn);

@@ -37,6 +37,8 @@ export interface CoreSettings {
   groupsMax: number;
   /** Attempts whose blob arguments are fetched or on disk: those of the next tasks, not of all held. */
   blobAttemptsMax: number;
+  /** Tries to bring an image to this node before the tasks that wait for it fail. */
+  imageTriesMax: number;
   /** Pause before a blob is fetched or stored again. */
   retryMs: number;
   /** Leaves after so long without a coordinator; null: looks for it for ever. */
@@ -72,6 +74,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   setbacksMax: 3,
   groupsMax: 1_000,
   blobAttemptsMax: 16,
+  imageTriesMax: 5,
   retryMs: 1_000,
   orphanedMs: null,
   stopOrphanedMs: 15_000,

@@ -8,7 +8,7 @@
  * A worker goes `starting → ready → ending` and is forgotten when the runner says that it ended.
  */
 import { assert } from '../../protocol/base/assert.ts';
-import type { AttemptRef, BlobHash, GroupId } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, GroupId, ImageDigest } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type {
   AttemptOutcome,
@@ -114,6 +114,12 @@ export interface HeldBlob {
   readonly groups: HeldGroup[];
 }
 
+/** An image that tasks wait for or run in; see `images.ts`. */
+export type HeldImage =
+  | { kind: 'ready' }
+  | { kind: 'asked'; failures: number }
+  | { kind: 'failed'; failures: number; retryAtMs: number };
+
 export type SessionState =
   /** Never had one: a wrong token then ends the agent. */
   | { kind: 'none'; sinceMs: number }
@@ -132,6 +138,8 @@ export interface AgentState {
   readonly groups: Map<GroupId, HeldGroup>;
   readonly workers: Map<number, Worker>;
   readonly blobs: Map<BlobHash, HeldBlob>;
+  /** Those of the disk, and all and only others that were asked for and not given up. */
+  readonly images: Map<ImageDigest, HeldImage>;
   /** Attempts in phase `fetching` whose blob was not asked for yet, in order of `seq`. */
   readonly fetchLater: HeldAttempt[];
   /** Attempts with a blob argument that is asked for or on the disk. */
@@ -171,6 +179,8 @@ export interface AgentState {
 export function createAgentState(options: {
   settings: CoreSettings;
   capacity: Capacity;
+  /** On the disk at the start. */
+  images: readonly ImageDigest[];
   nowMs: number;
 }): AgentState {
   assert(options.capacity.slots > 0, 'a node has at least one slot');
@@ -182,6 +192,7 @@ export function createAgentState(options: {
     groups: new Map(),
     workers: new Map(),
     blobs: new Map(),
+    images: new Map(options.images.map((digest) => [digest, { kind: 'ready' }])),
     fetchLater: [],
     blobAttempts: 0,
     outbox: [],

@@ -6,6 +6,7 @@ import type { AgentEffect } from './effects.ts';
 import type { AgentEvent } from './events.ts';
 import { onFileEvent } from './files.ts';
 import { onCancelled, onGranted } from './grants.ts';
+import { askImages, onImageFailed, onImageReady } from './images.ts';
 import {
   leaveWhenDrained,
   onClockTicked,
@@ -46,6 +47,12 @@ function takeEvent(turn: Turn, event: AgentEvent): void {
     case 'resultUploaded':
     case 'resultUploadFailed':
       onFileEvent(turn, event);
+      break;
+    case 'imageReady':
+      onImageReady(turn, event.digest);
+      break;
+    case 'imageFailed':
+      onImageFailed(turn, event);
       break;
     case 'sessionOpened':
       onSessionOpened(turn, event.drop);
@@ -100,6 +107,7 @@ function onHealthMeasured(turn: Turn, diskFreeBytes: number): void {
 
 function endTurn(turn: Turn): void {
   askNextArguments(turn);
+  askImages(turn);
   dispatchWork(turn);
   sendStarted(turn);
   sendReports(turn);

@@ -97,6 +97,21 @@ export const errorTable = {
     'Use one of the images that the message names (`scripts/perigee status` lists them).',
     { status: 422, exit: 'refused' },
   ),
+  image_invalid: entry(
+    'The image is damaged, or is nothing that Perigee can run.',
+    'The message says what is wrong with it; import or build it again.',
+    { status: 422, exit: 'refused' },
+  ),
+  registry_denied: entry(
+    'The image registry refused the credentials, or wants some.',
+    'Log in with `skopeo login REGISTRY` as the user that runs the coordinator, or give --registry-auth-file.',
+    { status: 422, exit: 'refused' },
+  ),
+  registry_unreachable: entry(
+    'The image registry cannot be reached.',
+    'Check the name and the network of the coordinator’s machine; plain HTTP beyond loopback needs --insecure-registry.',
+    { status: 503, exit: 'unreachable', retryable: true },
+  ),
   image_building: entry(
     'The image is still being built.',
     'Wait for it: `scripts/perigee image show NAME --log` prints the build’s log until it is over.',

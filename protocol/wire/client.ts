@@ -106,6 +106,11 @@ export interface ClientOperations {
     input: Scoped & ImageBuildRequest;
     output: ImageDetailView & { created: boolean };
   };
+  /** Pulls an image from a registry into the namespace; `images.log` tells how it goes. */
+  'images.import': {
+    input: Scoped & { reference: string };
+    output: { digest: ImageDigest; name: string; state: 'building' | 'ready' };
+  };
   'images.remove': { input: Scoped & { id: string }; output: { digest: ImageDigest } };
 }
 

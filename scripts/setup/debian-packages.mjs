@@ -21,6 +21,10 @@ const needed = {
     // gVisor, for the tests of the isolation level `strong`.
     { name: 'runsc', isThere: () => has('runsc') },
     { name: 'iproute2', isThere: () => has('ip') },
+    // Images from registries; docker-registry is the registry of the tests.
+    { name: 'skopeo', isThere: () => has('skopeo') },
+    { name: 'umoci', isThere: () => has('umoci') },
+    { name: 'docker-registry', isThere: () => has('docker-registry') },
   ],
 };
 

@@ -6,6 +6,7 @@ import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
 import { versionCommand } from './commands/help/version.ts';
 import { imageBuild } from './commands/image/build.ts';
+import { imageImport } from './commands/image/import.ts';
 import { imageList } from './commands/image/ls.ts';
 import { imageRemove } from './commands/image/rm.ts';
 import { imageShow } from './commands/image/show.ts';
@@ -71,8 +72,12 @@ function nodeNoun(context: CommandContext): Command {
 }
 
 function imageNoun(context: CommandContext): Command {
-  return describeCommand('image', { summary: 'Build, show, list and remove images.', examples: [] })
+  return describeCommand('image', {
+    summary: 'Build, bring in, show, list and remove images.',
+    examples: [],
+  })
     .addCommand(imageBuild(context))
+    .addCommand(imageImport(context))
     .addCommand(imageList(context, 'ls'))
     .addCommand(imageShow(context))
     .addCommand(imageRemove(context));

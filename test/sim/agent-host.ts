@@ -16,7 +16,7 @@ import { promise } from './broken-promise.ts';
 import { attemptKey } from './disk.ts';
 import type { Faults } from './faults.ts';
 import type { Link } from './link.ts';
-import { expectedResult, type TaskDeed } from './plan.ts';
+import { expectedResult, imageOfGroups, type TaskDeed } from './plan.ts';
 
 export interface AgentHost {
   readonly node: NodeId;
@@ -414,6 +414,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       state = createAgentState({
         settings: agentSettings,
         capacity: world.capacity,
+        images: [imageOfGroups],
         nowMs: agenda.nowMs,
       });
       sentOutcomes.clear();

@@ -9,6 +9,9 @@ import {
 import type { BlobHash, GroupId, ImageDigest, NamespaceName } from '../../protocol/wire/ids.ts';
 import type { GroupSpec } from '../../protocol/wire/task.ts';
 
+/** What every simulated group runs in, and every node has. */
+export const imageOfGroups = `sha256:${'0'.repeat(64)}` as ImageDigest;
+
 /** What one run of a task does, fixed by seed, task and attempt. */
 export interface TaskDeed {
   durationMs: number;
@@ -28,7 +31,7 @@ export function planGroup(random: RandomState, namespace: NamespaceName): GroupS
     namespace,
     name: `pace${pace}`,
     imageName: 'image',
-    imageDigest: `sha256:${'0'.repeat(64)}` as ImageDigest,
+    imageDigest: imageOfGroups,
     functionKind: 'pickle',
     functionBlob: '0'.repeat(64) as BlobHash,
     functionEntry: '',

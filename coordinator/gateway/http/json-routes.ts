@@ -66,6 +66,7 @@ const routes: readonly JsonRoute[] = [
   { method: 'POST', url: '/v1/nodes/:id/undrain', operation: 'nodes.undrain' },
   { method: 'GET', url: '/v1/images', operation: 'images.list' },
   { method: 'POST', url: '/v1/images', operation: 'images.build', created: 'asAnswered' },
+  { method: 'POST', url: '/v1/images/import', operation: 'images.import' },
   { method: 'GET', url: '/v1/images/:id', operation: 'images.show' },
   { method: 'DELETE', url: '/v1/images/:id', operation: 'images.remove' },
 ];

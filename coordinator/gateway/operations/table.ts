@@ -8,6 +8,7 @@ import { explainTask } from './explain.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
 import { buildImage } from './image-build.ts';
 import { listImages, removeImage, showImage } from './images.ts';
+import { importImage } from './import-image.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
 import { getMesh, getStatus, getWhoami } from './status.ts';
@@ -61,6 +62,7 @@ export const operations: {
   'images.show': showImage,
   'images.build': buildImage,
   'images.remove': removeImage,
+  'images.import': importImage,
 };
 
 /** True for the name of an operation. */

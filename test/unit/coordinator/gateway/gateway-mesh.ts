@@ -22,6 +22,7 @@ import type { BuildLogs } from '../../../../coordinator/images/build-log.ts';
 import { createBuildLogs } from '../../../../coordinator/images/build-log.ts';
 import type { ImageCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { openCatalogue } from '../../../../coordinator/images/catalogue.ts';
+import { createImageImporter } from '../../../../coordinator/images/oci/image-importer.ts';
 import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
 import type { BlobStore, Store, TokenRole } from '../../../../coordinator/store/port.ts';
@@ -164,6 +165,18 @@ export async function startGatewayMesh(
   });
   const catalogue = await openCatalogue(store);
   const buildLogs = createBuildLogs(store);
+  const importer = createImageImporter(
+    { catalogue, buildLogs, clock, log },
+    {
+      folder: join(folder, 'images'),
+      arch: 'x64',
+      isRoot: false,
+      pullsMax: 1,
+      authFile: '',
+      insecure: [],
+      allowed: [],
+    },
+  );
   const removedImages: ImageDigest[] = [];
   const deps: GatewayDeps = {
     driver,
@@ -182,6 +195,7 @@ export async function startGatewayMesh(
       remove: async (digest) => void removedImages.push(digest),
     },
     catalogue,
+    importer,
     buildLogs,
     builds: {
       request: async () => {
@@ -198,6 +212,7 @@ export async function startGatewayMesh(
   const gateway = createGateway(deps, { ...gatewayDefaults, ...changes });
   const stopParts = async (): Promise<void> => {
     await gateway.stop();
+    await importer.stop();
     await driver.stop();
     await host.stop();
     await store.close();

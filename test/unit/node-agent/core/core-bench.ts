@@ -18,6 +18,7 @@ import type {
 import type { AttemptOutcome, Capacity, GroupSpec } from '../../../../protocol/wire/task.ts';
 
 const gib = 1024 ** 3;
+const imageOfGroups = `sha256:${'1'.repeat(64)}` as ImageDigest;
 
 export interface CoreBench {
   readonly state: AgentState;
@@ -36,6 +37,7 @@ export function createBench(
     capacity?: Partial<Capacity>;
     settings?: Partial<CoreSettings>;
     offline?: boolean;
+    images?: readonly ImageDigest[];
   } = {},
 ): CoreBench {
   const state = createAgentState({
@@ -47,6 +49,7 @@ export function createBench(
       diskBytes: 100 * gib,
       ...options.capacity,
     },
+    images: options.images ?? [imageOfGroups],
     nowMs: 1_000,
   });
   const bench: CoreBench = {
@@ -77,7 +80,7 @@ export function groupSpec(change: Partial<GroupSpec> = {}): GroupSpec {
     namespace: 'default' as NamespaceName,
     name: 'f',
     imageName: 'perigee/python:py3.11',
-    imageDigest: `sha256:${'1'.repeat(64)}` as ImageDigest,
+    imageDigest: imageOfGroups,
     functionKind: 'source',
     functionBlob,
     functionEntry: 'f',

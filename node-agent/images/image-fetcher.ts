@@ -1,0 +1,250 @@
+/**
+ * Brings an image that this node lacks: from a node that has it, else from the coordinator. What is
+ * already here of it, also of an earlier run, is not asked for again; nothing of it is unpacked
+ * before its hash is right, and it takes its place by one rename.
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Stream } from '@libp2p/interface';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
+import type { ArchiveStore } from '../../protocol/images/archive-store.ts';
+import type { ImageArchive } from '../../protocol/images/image-archive.ts';
+import { unpackArchive } from '../../protocol/images/image-archive.ts';
+import { describeImage, downloadImage } from '../../protocol/images/image-transfer.ts';
+import type { ImageDigest } from '../../protocol/wire/ids.ts';
+import { lockFile } from './folder-lock.ts';
+
+/** Somebody who may have an image. */
+export interface ImageHolder {
+  /** For people. */
+  name: string;
+  open(signal: AbortSignal): Promise<Stream>;
+}
+
+export interface FetcherDeps {
+  /** What it says of an image is believed. */
+  coordinator: ImageHolder;
+  /** Nodes that have the image, best first. */
+  locate(digest: ImageDigest, signal: AbortSignal): Promise<ImageHolder[]>;
+  archives: Pick<ArchiveStore, 'adopt'>;
+  log: {
+    info(fields: object, message: string): void;
+    warn(fields: object, message: string): void;
+  };
+}
+
+export interface ImageFetcher {
+  /**
+   * Brings an image to its place; nothing to do when it is there. Calls for the same one share the
+   * work, also with other agents of this machine.
+   * @throws PerigeeError not_found when the coordinator does not know it, unreachable, disk_full
+   */
+  fetch(digest: ImageDigest): Promise<void>;
+  /** Gives up what is under way; what has arrived stays for the next time. */
+  close(): Promise<void>;
+}
+
+/** What is known of an image on its way, kept beside its bytes. */
+interface Progress {
+  content: Pick<ImageArchive, 'contentHash' | 'contentBytes'>;
+  /** Of the file whose first bytes are here. */
+  archive: ImageArchive | null;
+}
+
+/** Beside an image that came over the mesh: it may be removed again to make room. */
+export const fetchedMark = '.fetched.json';
+const dialMsMax = 10_000;
+/** A packed file is never larger than its tar by more: then somebody sends rubbish. */
+const packedShareMax = 1.1;
+const packedSlackBytes = 1024 * 1024;
+
+/** A fetcher into `<home>/images`. */
+export function createImageFetcher(deps: FetcherDeps, settings: { folder: string }): ImageFetcher {
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const underWay = new Map<ImageDigest, Promise<void>>();
+
+  const bring = async (digest: ImageDigest): Promise<void> => {
+    const short = digest.slice(7, 39);
+    const final = join(settings.folder, short);
+    const work = join(settings.folder, `.fetching-${short}`);
+    if (await isThere(join(final, 'image.json'))) return;
+    await mkdir(settings.folder, { recursive: true });
+    const unlock = await lockFile(join(settings.folder, `.lock-${short}`), signal);
+    try {
+      // Another agent of this machine may have brought it meanwhile.
+      if (await isThere(join(final, 'image.json'))) return;
+      await mkdir(work, { recursive: true, mode: 0o755 });
+      await transfer(digest, { work, final });
+      await rm(work, { recursive: true, force: true });
+    } catch (caught) {
+      const error = asPerigeeError(toError(caught));
+      // A full disk is not made better by what is half here.
+      if (error instanceof PerigeeError && error.code === 'disk_full') {
+        await rm(work, { recursive: true, force: true });
+      }
+      throw error;
+    } finally {
+      await unlock();
+    }
+  };
+  const transfer = async (
+    digest: ImageDigest,
+    place: { work: string; final: string },
+  ): Promise<void> => {
+    const progress = await readProgress(place.work);
+    const { coordinator } = deps;
+    progress.content = await open(coordinator, (stream) => describeImage(stream, digest)).catch(
+      (caught: unknown) => {
+        // It is away, but said before what the image is: nodes can still give it.
+        const isAway = caught instanceof PerigeeError && caught.code !== 'not_found';
+        if (isAway && progress.content.contentHash !== '') return progress.content;
+        throw caught;
+      },
+    );
+    await writeProgress(place.work, progress);
+    const nodes = await deps.locate(digest, signal).catch((caught: unknown) => {
+      deps.log.warn({ digest, error: toError(caught).message }, 'No other node can be asked.');
+      return [];
+    });
+    let last: unknown = new PerigeeError('unreachable', `Nobody gave the image ${digest}.`);
+    for (const holder of [...nodes, coordinator]) {
+      signal.throwIfAborted();
+      try {
+        await download(digest, { holder, progress, work: place.work });
+        await putInPlace(digest, { progress, ...place });
+        deps.log.info({ digest, from: holder.name }, 'An image has arrived.');
+        return;
+      } catch (caught) {
+        last = caught;
+        const error = asPerigeeError(toError(caught));
+        if (error instanceof PerigeeError && error.code === 'disk_full') throw error;
+        // Wrong bytes: whoever they came from, they are begun anew with the next one.
+        if (error instanceof PerigeeError && error.code === 'image_invalid') {
+          await dropPart(place.work, progress);
+        }
+        const fields = { digest, from: holder.name, error: error.message };
+        deps.log.warn(fields, 'An image did not arrive from there.');
+      }
+    }
+    throw last;
+  };
+  const open = async <Result>(
+    holder: ImageHolder,
+    use: (stream: Stream) => Promise<Result>,
+  ): Promise<Result> => {
+    const stream = await holder.open(AbortSignal.any([signal, AbortSignal.timeout(dialMsMax)]));
+    const giveUp = (): void => stream.abort(toError(signal.reason));
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      return await use(stream);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+  };
+  const download = async (
+    digest: ImageDigest,
+    from: { holder: ImageHolder; progress: Progress; work: string },
+  ): Promise<void> => {
+    const { progress, work } = from;
+    const part = partOf(work);
+    await open(from.holder, async (stream) => {
+      const here = progress.archive === null ? 0 : await sizeOf(part);
+      const archiveHash = progress.archive?.archiveHash ?? null;
+      const request = { kind: 'get', digest, archiveHash, offset: here } as const;
+      const { archive, offset, bytes } = await downloadImage(stream, request);
+      checkOffer(archive, progress);
+      progress.archive = archive;
+      await writeProgress(work, progress);
+      const flags = offset === 0 ? 'w' : 'r+';
+      await pipeline(bytes, createWriteStream(part, { flags, start: offset }), { signal });
+    });
+  };
+  const putInPlace = async (
+    digest: ImageDigest,
+    at: { progress: Progress; work: string; final: string },
+  ): Promise<void> => {
+    const { progress, work, final } = at;
+    const { archive, content } = progress;
+    if (archive === null) throw new PerigeeError('internal', 'An image without an archive.');
+    const ready = join(work, 'image');
+    await rm(ready, { recursive: true, force: true });
+    await unpackArchive({ archive: partOf(work), folder: ready, ...content }, signal);
+    await writeFile(join(ready, fetchedMark), JSON.stringify(content), { mode: 0o644 });
+    await rename(ready, final);
+    // For the next node that asks: it is packed already.
+    await deps.archives.adopt(digest, { ...archive, ...content }, partOf(work));
+  };
+
+  return {
+    fetch(digest) {
+      let work = underWay.get(digest);
+      if (work === undefined) {
+        work = bring(digest).finally(() => underWay.delete(digest));
+        underWay.set(digest, work);
+      }
+      return work;
+    },
+    async close() {
+      stopping.abort(new PerigeeError('draining', 'The agent stops.'));
+      await Promise.allSettled(underWay.values());
+    },
+  };
+}
+
+function checkOffer(archive: ImageArchive, progress: Progress): void {
+  const { contentHash, contentBytes } = progress.content;
+  const bytesMax = contentBytes * packedShareMax + packedSlackBytes;
+  const isIt = archive.contentHash === contentHash && archive.contentBytes === contentBytes;
+  if (isIt && archive.archiveBytes <= bytesMax) return;
+  throw new PerigeeError('image_invalid', 'It offers another image than the one asked for.');
+}
+
+const partOf = (work: string): string => join(work, 'archive.part');
+const progressOf = (work: string): string => join(work, 'progress.json');
+
+async function readProgress(work: string): Promise<Progress> {
+  const none: Progress = { content: { contentHash: '', contentBytes: 0 }, archive: null };
+  try {
+    return { ...none, ...(JSON.parse(await readFile(progressOf(work), 'utf8')) as object) };
+  } catch {
+    // Nothing yet, or cut by a kill: begun anew.
+    return none;
+  }
+}
+
+async function writeProgress(work: string, progress: Progress): Promise<void> {
+  const aside = `${progressOf(work)}.new`;
+  const { contentHash, contentBytes } = progress.content;
+  const { archive } = progress;
+  await writeFile(aside, JSON.stringify({ content: { contentHash, contentBytes }, archive }));
+  await rename(aside, progressOf(work));
+}
+
+async function dropPart(work: string, progress: Progress): Promise<void> {
+  progress.archive = null;
+  await rm(partOf(work), { force: true });
+  await writeProgress(work, progress);
+}
+
+function asPerigeeError(error: Error): Error {
+  const isFull = 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+  if (!isFull) return error;
+  return new PerigeeError('disk_full', `The disk is full: ${error.message}`, { cause: error });
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

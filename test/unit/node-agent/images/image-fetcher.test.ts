@@ -1,0 +1,160 @@
+/** Images over real libp2p streams between real folders, with holders that cut, lie or are away. */
+import { randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ImageHolder } from '../../../../node-agent/images/image-fetcher.ts';
+import { createImageFetcher } from '../../../../node-agent/images/image-fetcher.ts';
+import { PerigeeError } from '../../../../protocol/base/errors.ts';
+import type { ArchiveStore } from '../../../../protocol/images/archive-store.ts';
+import { createArchiveStore } from '../../../../protocol/images/archive-store.ts';
+import type { ImageSource } from '../../../../protocol/images/image-transfer.ts';
+import { serveImage } from '../../../../protocol/images/image-transfer.ts';
+import type { ImageDigest } from '../../../../protocol/wire/ids.ts';
+import type { HostPair } from '../../protocol/net/hosts.ts';
+import { createHostPair } from '../../protocol/net/hosts.ts';
+
+const digest = `sha256:${'7a'.repeat(32)}` as ImageDigest;
+const short = digest.slice(7, 39);
+let folder = '';
+let pair: HostPair;
+let origin: ArchiveStore;
+/** What was read of each holder: its name and the offset. */
+let reads: string[] = [];
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'perigee-fetch-'));
+  pair = await createHostPair();
+  reads = [];
+  const image = join(folder, 'origin', short);
+  mkdirSync(join(image, 'rootfs/bin'), { recursive: true });
+  writeFileSync(join(image, 'image.json'), '{}');
+  writeFileSync(join(image, 'rootfs/bin/python'), randomBytes(3_000_000));
+  origin = createArchiveStore({ folder: join(folder, 'origin'), bytesMax: 1e9 });
+});
+afterEach(async () => {
+  await pair[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const holder = (name: string, source: ImageSource): ImageHolder => ({
+  name,
+  async open() {
+    const { near, far } = await pair.openStream();
+    void serveImage(far, {
+      archive: source.archive,
+      read(asked, archive, offset) {
+        reads.push(`${name} ${offset}`);
+        return source.read(asked, archive, offset);
+      },
+    });
+    return near;
+  },
+});
+const away: ImageHolder = {
+  name: 'away',
+  open: () => Promise.reject(new PerigeeError('unreachable')),
+};
+
+function fetcher(nodes: ImageHolder[], coordinator = holder('coordinator', origin), name = 'here') {
+  const images = join(folder, name);
+  const archives = createArchiveStore({ folder: images, bytesMax: 1e9 });
+  const log = { info: () => undefined, warn: () => undefined };
+  const deps = { coordinator, locate: async () => nodes, archives, log };
+  return { images, archives, ...createImageFetcher(deps, { folder: images }) };
+}
+
+const python = (images: string): Buffer => readFileSync(join(images, short, 'rootfs/bin/python'));
+const original = (): Buffer => python(join(folder, 'origin'));
+
+/** Ends the stream after so many bytes. */
+const cutting = (bytesMax: number): ImageSource => ({
+  archive: origin.archive,
+  async *read(asked, archive, offset) {
+    let left = bytesMax;
+    for await (const chunk of origin.read(asked, archive, offset)) {
+      if (chunk.length > left) throw new Error('cut');
+      left -= chunk.length;
+      yield chunk;
+    }
+  },
+});
+const lying: ImageSource = {
+  archive: (asked) => origin.archive(asked),
+  async *read(asked, archive, offset) {
+    for await (const chunk of origin.read(asked, archive, offset)) {
+      yield new Uint8Array(chunk.length);
+    }
+  },
+};
+
+describe('an image that a node lacks', () => {
+  it('comes from a node that has it, and the coordinator only says what it is', async () => {
+    const here = fetcher([holder('peer', origin)]);
+    await Promise.all([here.fetch(digest), here.fetch(digest)]);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['peer 0']);
+    expect(readdirSync(here.images).sort()).toEqual(['.archives', `.lock-${short}`, short]);
+    // It serves what it got without packing it, and the next one takes it from there.
+    const next = fetcher([holder('here', here.archives)], undefined, 'next');
+    await next.fetch(digest);
+    expect(python(next.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['peer 0', 'here 0']);
+  });
+
+  it('goes on where it was cut, from the next one who has the same file', async () => {
+    const here = fetcher([holder('cutting', cutting(1_000_000)), away, holder('peer', origin)]);
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    const [first, second, ...others] = reads;
+    expect([first, others]).toEqual(['cutting 0', []]);
+    const offset = Number(second?.split(' ')[1]);
+    expect(second).toMatch(/^peer /);
+    expect(offset).toBeGreaterThan(500_000);
+  });
+
+  it('goes on in a later run, also while the coordinator is away', async () => {
+    const first = fetcher([holder('cutting', cutting(1_000_000))], holder('c', cutting(0)));
+    await expect(first.fetch(digest)).rejects.toMatchObject({ code: 'unreachable' });
+    await first.close();
+    expect(existsSync(join(first.images, short))).toBe(false);
+    expect(statSync(join(first.images, `.fetching-${short}`, 'archive.part')).size).toBeGreaterThan(
+      500_000,
+    );
+    const second = fetcher([holder('peer', origin)], away);
+    await second.fetch(digest);
+    expect(python(second.images).equals(original())).toBe(true);
+    expect(reads.at(-1)).toMatch(/^peer [1-9]/);
+  });
+
+  it('is not taken from one who lies; the next one is asked from the start', async () => {
+    const here = fetcher([holder('lying', lying), holder('peer', origin)]);
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['lying 0', 'peer 0']);
+  });
+
+  it('is refused by name when the coordinator does not know it', async () => {
+    const other = `sha256:${'00'.repeat(32)}` as ImageDigest;
+    const here = fetcher([holder('peer', origin)]);
+    await expect(here.fetch(other)).rejects.toMatchObject({ code: 'not_found' });
+    expect(reads).toEqual([]);
+  });
+
+  it('is brought once for two agents of one machine', async () => {
+    const one = fetcher([holder('peer', origin)]);
+    const two = fetcher([holder('peer', origin)]);
+    await Promise.all([one.fetch(digest), two.fetch(digest)]);
+    expect(reads).toEqual(['peer 0']);
+  });
+});
