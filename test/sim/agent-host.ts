@@ -356,17 +356,13 @@ export function createAgentHost(world: AgentWorld): AgentHost {
     });
   };
 
-  // As the driver does: the first tick after a pause is left out, so that what workers said meanwhile
-  // is heard before any task is taken to be overdue. A frozen process ticks first when it wakes.
-  let beatAtMs = agenda.nowMs;
+  // A frozen process ticks first when it wakes.
   const beat = (): void => {
-    const isAwake = agenda.nowMs - beatAtMs < 10 * tickMs;
     if (agenda.nowMs < frozenUntilMs) {
       agenda.after(frozenUntilMs - agenda.nowMs, inLife(beat));
       return;
     }
-    beatAtMs = agenda.nowMs;
-    if (isAwake) dispatch({ kind: 'clockTicked' });
+    dispatch({ kind: 'clockTicked' });
     if (link !== null && agenda.nowMs >= nextHeartbeatMs) {
       nextHeartbeatMs = agenda.nowMs + heartbeatMs;
       link.toCoordinator({ kind: 'heartbeat', load: 0, memoryFreeBytes: 1, diskFreeBytes: 1 });
