@@ -75,7 +75,7 @@ function createWorld(seed: number, faults: Faults): World {
   const storm: LinkWeather = {
     lateChance: 0.02 * nextFloat(random),
     lateMs: 5_000,
-    twiceChance: 0.02,
+    twiceChance: 0.05,
   };
   let weather = storm;
   const disk: Disk = createDisk({
