@@ -274,6 +274,9 @@ function eventsOf(
       return [{ kind: 'drainOrdered' }];
     case 'undrain':
       return [{ kind: 'undrainOrdered' }];
+    case 'holdingsAsked':
+      // Only who told of a cache is asked, and what it holds decides nothing here.
+      return [];
   }
 }
 

@@ -1,6 +1,7 @@
 /** What the coordinator's core knows: plain records that refer to each other. Only `step` changes them. */
 import type { RandomState } from '../../protocol/base/random.ts';
 import type {
+  AssetId,
   BatchNumber,
   GroupId,
   ImageDigest,
@@ -9,7 +10,13 @@ import type {
   NodeId,
   SessionNumber,
 } from '../../protocol/wire/ids.ts';
-import type { Capacity, GroupSpec, IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type {
+  Capacity,
+  GroupSpec,
+  IsolationLevel,
+  NodeImage,
+  TaskAssets,
+} from '../../protocol/wire/task.ts';
 import type { CoreSettings } from './settings.ts';
 
 /** One line of what happened to a node or a group. */
@@ -46,6 +53,12 @@ export interface Group {
   freshHead: number;
   /** Tasks never granted and without an outcome: the sum over `fresh`. */
   freshCount: number;
+  /** Oldest never-granted tasks, in order, when tasks say what they read; some may be gone already. */
+  window: Candidate[];
+  /** Batches in `fresh` whose tasks say what they read. */
+  assetBatches: number;
+  /** Due time of the timer that looks at held back tasks; null when there is none. */
+  placementAtMs: number | null;
   /** All and only tasks that wait for another attempt, by key. */
   readonly waiting: Map<number, OpenTask>;
   /** Those of `waiting` whose place is `runnable`, in order of their key. */
@@ -78,8 +91,21 @@ export interface Batch {
   next: number;
   /** Tasks with an outcome; the batch is forgotten when it equals `count`. */
   doneCount: number;
-  /** Indexes at or above `next` with an outcome. */
-  readonly doneAhead: Set<number>;
+  /** Indexes at or above `next` that were granted or have an outcome. */
+  readonly takenAhead: Set<number>;
+  /** What its tasks read; null when they do not say. */
+  readonly assets: TaskAssets | null;
+}
+
+/** A never-granted task that a node may get out of turn. */
+export interface Candidate {
+  readonly batch: Batch;
+  readonly index: number;
+  readonly assets: readonly AssetId[];
+  /** Younger tasks of the group that were granted before it, since it is in the window. */
+  overtaken: number;
+  /** The nearer node it was held back for, once, and until when; null when it never was. */
+  waiting: { readonly untilMs: number; readonly node: NodeId } | null;
 }
 
 /** Where an open task is; exactly one place at a time. */
@@ -178,6 +204,10 @@ export interface CoreNode {
   readonly crashes: Map<number, CrashNote>;
   /** A group whose next task this node is being kept free for. */
   reservedFor: Group | null;
+  /** Assets in its cache, and their bytes. */
+  readonly holdings: Map<AssetId, number>;
+  /** The latest word on them; null before the first. */
+  holdingsTold: { readonly epoch: number; readonly sequence: number } | null;
   load: number;
   memoryFreeBytes: number;
   diskFreeBytes: number;
@@ -203,6 +233,8 @@ export type Timer = { readonly atMs: number; readonly sequence: number } & (
   | { readonly kind: 'task'; readonly task: OpenTask; readonly place: TaskPlace }
   /** The queue timeout of a group's oldest never-granted tasks. */
   | { readonly kind: 'group'; readonly group: Group }
+  /** The first of a group's tasks that were held back for a nearer node may go anywhere. */
+  | { readonly kind: 'placement'; readonly group: Group }
 );
 
 /** Queued tasks that are to end, a bounded number a step. */
@@ -232,6 +264,8 @@ export interface CoordinatorState {
   readonly tasks: Map<number, OpenTask>;
   /** Every node that may hold attempts. */
   readonly nodes: Map<NodeId, CoreNode>;
+  /** Nodes by what they hold: the same as all their `holdings`. */
+  readonly holders: Map<AssetId, Set<CoreNode>>;
   /** Lost and gone ones, oldest first. */
   readonly departed: Map<NodeId, DepartedNode>;
   /** Namespaces that may have something to grant: all that do, perhaps some that no longer do. */

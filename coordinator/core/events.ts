@@ -1,5 +1,6 @@
 /** Facts that happened, in the past tense. The only input of the coordinator's core. */
 import type {
+  AssetId,
   AttemptRef,
   BatchNumber,
   GroupId,
@@ -10,7 +11,7 @@ import type {
   TaskRef,
 } from '../../protocol/wire/ids.ts';
 import type { Hello } from '../../protocol/wire/messages.ts';
-import type { AttemptOutcome, GroupSpec } from '../../protocol/wire/task.ts';
+import type { AttemptOutcome, GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
 
 /** A caller that waits for a `respond` effect with the same number. */
 export type RequestNumber = number;
@@ -48,6 +49,15 @@ export type CoordinatorEvent =
       outcomes: readonly (AttemptRef & AttemptOutcome)[];
     } & FromNode)
   | ({ kind: 'attemptsReturned'; attempts: readonly AttemptRef[] } & FromNode)
+  /** What the node's cache holds, whole, or since the message before. */
+  | ({
+      kind: 'holdingsTold';
+      epoch: number;
+      sequence: number;
+      full: boolean;
+      add: readonly { asset: AssetId; bytes: number }[];
+      drop: readonly AssetId[];
+    } & FromNode)
   /** The node said goodbye: it holds nothing and will not come back under this session. */
   | ({ kind: 'nodeLeft' } & FromNode)
   | {
@@ -74,6 +84,8 @@ export type CoordinatorEvent =
       blockHash: string;
       count: number;
       block: Uint8Array;
+      /** What the tasks read; null when they do not say. */
+      assets: TaskAssets | null;
     }
   | { kind: 'taskCancelled'; request: RequestNumber; task: TaskRef };
 
@@ -95,11 +107,12 @@ export interface RestoredBatch {
   submittedAtMs: number;
   /** First index that was never granted. */
   next: number;
+  assets: TaskAssets | null;
   /** Tasks with a recorded outcome. */
   doneCount: number;
-  /** Indexes at or above `next` that already have an outcome (cancelled while queued). */
+  /** Indexes at or above `next` that already have an outcome. */
   doneAhead: readonly number[];
-  /** Indexes below `next` without an outcome: their latest grant, and what was charged so far. */
+  /** Granted tasks without an outcome: their latest grant, and what was charged so far. */
   open: readonly {
     index: number;
     attempt: number;

@@ -117,6 +117,8 @@ export function createNode(id: NodeId, now: number): CoreNode {
     quarantine: null,
     crashes: new Map(),
     reservedFor: null,
+    holdings: new Map(),
+    holdingsTold: null,
     load: 0,
     memoryFreeBytes: 0,
     diskFreeBytes: 0,

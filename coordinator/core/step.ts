@@ -6,6 +6,7 @@ import type { CoordinatorEffect } from './effects.ts';
 import type { CoreNode } from './entities.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { takeGroup, takeLimits, takeTermination } from './groups.ts';
+import { takeHoldings } from './holdings.ts';
 import { checkLeases, endInstance, hear, leaveNode } from './leases.ts';
 import { findBySession, takeDisconnect, takeHeartbeat, takeHello, takePull } from './nodes.ts';
 import { takeReport, takeReturned, takeStarted } from './reports.ts';
@@ -52,6 +53,7 @@ function take(turn: Turn, event: CoordinatorEvent): void {
     case 'attemptsStarted':
     case 'reportReceived':
     case 'attemptsReturned':
+    case 'holdingsTold':
     case 'nodeLeft': {
       const node = findBySession(turn.state, event);
       // What a superseded session still says is late; the node tells it again in its new one.
@@ -113,6 +115,9 @@ function takeFromNode(
       break;
     case 'attemptsReturned':
       takeReturned(turn, node, event);
+      break;
+    case 'holdingsTold':
+      takeHoldings(turn, node, event);
       break;
     default:
       assertNever(event);

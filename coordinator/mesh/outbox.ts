@@ -90,6 +90,8 @@ export function createOutbox(deps: OutboxDeps): Outbox {
         return send({ kind: 'ack', report: effect.report });
       case 'sendCancel':
         return send({ kind: 'cancel', attempts: [...effect.attempts] });
+      case 'sendHoldingsAsked':
+        return send({ kind: 'holdingsAsked' });
       case 'sendDrain':
         return send({ kind: 'drain' });
       case 'sendUndrain':

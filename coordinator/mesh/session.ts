@@ -189,6 +189,11 @@ export function startSession(
       case 'returned':
         deps.dispatch({ kind: 'attemptsReturned', ...from, attempts: message.attempts });
         return;
+      case 'holdings': {
+        const { epoch, sequence, full, add, drop } = message;
+        deps.dispatch({ kind: 'holdingsTold', ...from, epoch, sequence, full, add, drop });
+        return;
+      }
       case 'drainAsked':
         deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });
         return;

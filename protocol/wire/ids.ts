@@ -21,6 +21,9 @@ export type BlobHash = Brand<string, 'BlobHash'>;
 /** `sha256:` and 64 hexadecimal digits: what an image is, whatever it is called. */
 export type ImageDigest = Brand<string, 'ImageDigest'>;
 
+/** An imagery file: the first 8 bytes of the SHA-256 of its canonical URI, 16 hexadecimal digits. */
+export type AssetId = Brand<string, 'AssetId'>;
+
 /** A task, as the cores carry it. */
 export interface TaskRef {
   batch: BatchNumber;

@@ -7,7 +7,15 @@
  * A grant stands until it is reported, returned, cancelled or its lease is lost. `report` is
  * repeated until it is acknowledged, in this session or a later one.
  */
-import type { AttemptRef, BatchNumber, BlobHash, GroupId, InstanceId, NodeId } from './ids.ts';
+import type {
+  AssetId,
+  AttemptRef,
+  BatchNumber,
+  BlobHash,
+  GroupId,
+  InstanceId,
+  NodeId,
+} from './ids.ts';
 import type { AttemptOutcome, Capacity, GroupSpec, IsolationLevel, NodeImage } from './task.ts';
 
 /** The version of every `/perigee/*` protocol; N talks to N-1. */
@@ -80,6 +88,19 @@ export interface Returned {
   attempts: AttemptRef[];
 }
 
+/**
+ * What the node's cache holds: the whole, or what changed since the message before. Numbered from 1
+ * within an epoch, which is another one when the node has forgotten what it told.
+ */
+export interface Holdings {
+  kind: 'holdings';
+  epoch: number;
+  sequence: number;
+  full: boolean;
+  add: { asset: AssetId; bytes: number }[];
+  drop: AssetId[];
+}
+
 /** The node wants to stop: it takes nothing new, finishes what runs, then says `goodbye`. */
 export interface DrainAsked {
   kind: 'drainAsked';
@@ -98,6 +119,7 @@ export type AgentMessage =
   | Report
   | LogOutput
   | Returned
+  | Holdings
   | DrainAsked
   | Goodbye;
 
@@ -158,6 +180,11 @@ export interface Cancel {
   attempts: AttemptRef[];
 }
 
+/** A change of what the node holds was missed: tell the whole. */
+export interface HoldingsAsked {
+  kind: 'holdingsAsked';
+}
+
 /** Take nothing new, return what has not started, finish the rest, say goodbye. */
 export interface Drain {
   kind: 'drain';
@@ -168,7 +195,15 @@ export interface Undrain {
   kind: 'undrain';
 }
 
-export type CoordinatorMessage = Welcome | Refused | Grants | Ack | Cancel | Drain | Undrain;
+export type CoordinatorMessage =
+  | Welcome
+  | Refused
+  | Grants
+  | Ack
+  | Cancel
+  | HoldingsAsked
+  | Drain
+  | Undrain;
 
 /**
  * Protocol `/perigee/blob/1`: one request per stream. A `get` is answered by a `BlobAnswer` frame

@@ -8,15 +8,16 @@ import { listHeld } from '../../node-agent/core/views.ts';
 import { coreSettingsOf, readAgentSettings } from '../../node-agent/settings.ts';
 import { nextBelow, nextFloat, type RandomState } from '../../protocol/base/random.ts';
 import { indexBlock, payloadAt } from '../../protocol/wire/block.ts';
-import type { AttemptRef, ImageDigest, NodeId } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, NodeId } from '../../protocol/wire/ids.ts';
 import type { CoordinatorMessage } from '../../protocol/wire/messages.ts';
 import type { Capacity, GroupSpec } from '../../protocol/wire/task.ts';
 import type { Agenda } from './agenda.ts';
 import { promise } from './broken-promise.ts';
 import { attemptKey } from './disk.ts';
 import type { Faults } from './faults.ts';
+import { simHello } from './hello.ts';
 import type { Link } from './link.ts';
-import { expectedResult, type TaskDeed } from './plan.ts';
+import { expectedResult, planHoldings, type TaskDeed } from './plan.ts';
 
 export interface AgentHost {
   readonly node: NodeId;
@@ -67,9 +68,6 @@ const agentSettings = coreSettingsOf(
     {},
   ),
 );
-/** The image that every simulated node has. */
-export const simImage = `sha256:${'0'.repeat(64)}` as ImageDigest;
-
 /** An agent that has not been started yet. */
 export function createAgentHost(world: AgentWorld): AgentHost {
   const { agenda, random, faults, node } = world;
@@ -81,6 +79,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
   let turning = false;
   let frozenUntilMs = 0;
   let nextHeartbeatMs = 0;
+  const holdings = { epoch: nextBelow(random, 1_000_000), sequence: 0 };
   const workers = new Map<number, SimWorker>();
   const sentOutcomes = new Set<string>();
 
@@ -331,29 +330,15 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       agenda.after(100 + nextBelow(random, 1_000), inLife(connect));
       return;
     }
-    link.toCoordinator({
-      kind: 'hello',
-      protocol: 1,
-      software: 'sim',
-      joinToken: null,
-      nodeName: node,
-      instance: null,
-      capacity: world.capacity,
-      images: [
-        {
-          digest: simImage,
-          names: ['image'],
-          python: { implementation: 'CPython', version: '2.7.18' },
-          arch: 'x64',
-          sizeBytes: 1,
-        },
-      ],
-      isolation: 'standard',
-      mounts: [],
-      pid: 1,
-      held: listHeld(state),
-      draining: state.stopping,
-    });
+    const about = simHello({ node, capacity: world.capacity });
+    link.toCoordinator({ ...about, held: listHeld(state), draining: state.stopping });
+    tellHoldings({ full: true });
+  };
+
+  const tellHoldings = (options: { full: boolean }): void => {
+    holdings.sequence += 1;
+    const { add, drop } = planHoldings(random);
+    link?.toCoordinator({ kind: 'holdings', ...holdings, ...options, add, drop });
   };
 
   // A frozen process ticks first when it wakes.
@@ -365,6 +350,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
     dispatch({ kind: 'clockTicked' });
     if (link !== null && agenda.nowMs >= nextHeartbeatMs) {
       nextHeartbeatMs = agenda.nowMs + heartbeatMs;
+      if (nextFloat(random) < 0.2) tellHoldings({ full: false });
       link.toCoordinator({ kind: 'heartbeat', load: 0, memoryFreeBytes: 1, diskFreeBytes: 1 });
     }
     agenda.after(tickMs, inLife(beat));
@@ -461,6 +447,9 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         return;
       case 'cancel':
         dispatch({ kind: 'attemptsCancelled', attempts: message.attempts });
+        return;
+      case 'holdingsAsked':
+        tellHoldings({ full: true });
         return;
       case 'drain':
         dispatch({ kind: 'drainOrdered' });

@@ -109,6 +109,7 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
       case 'sendGrant':
       case 'sendAck':
       case 'sendCancel':
+      case 'sendHoldingsAsked':
       case 'sendDrain':
       case 'sendUndrain':
       case 'endSession':
@@ -153,6 +154,9 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
         return;
       case 'sendCancel':
         link.toAgent({ kind: 'cancel', attempts: [...effect.attempts] });
+        return;
+      case 'sendHoldingsAsked':
+        link.toAgent({ kind: 'holdingsAsked' });
         return;
       case 'sendDrain':
         link.toAgent({ kind: 'drain' });
@@ -252,6 +256,10 @@ function toEvent(node: NodeId, link: Link, message: AgentMessage): CoordinatorEv
       };
     case 'returned':
       return { kind: 'attemptsReturned', attempts: message.attempts, ...from };
+    case 'holdings': {
+      const { epoch, sequence, full, add, drop } = message;
+      return { kind: 'holdingsTold', epoch, sequence, full, add, drop, ...from };
+    }
     case 'drainAsked':
       return { kind: 'nodeDrainAsked', request: null, node, by: 'node' };
     case 'goodbye':

@@ -200,6 +200,7 @@ export function createMesh(
         blockHash: 'hash',
         count,
         block: nothing,
+        assets: null,
       });
     },
     report(id, outcomes) {
