@@ -160,7 +160,8 @@ export interface NodeProfile {
   readonly instance: InstanceId | null;
   readonly capacity: Capacity;
   readonly images: readonly NodeImage[];
-  readonly digests: ReadonlySet<ImageDigest>;
+  /** Of `images`, and of what it has run tasks in since. */
+  readonly digests: Set<ImageDigest>;
   readonly isolation: IsolationLevel;
   readonly mounts: readonly string[];
   readonly pid: number;
@@ -244,6 +245,15 @@ export type Sweep =
   /** Never-granted tasks of a group that have reached its queue timeout, as timeouts. */
   | { readonly kind: 'queueTimeout'; readonly group: Group };
 
+/** An image that a node without it can fetch. */
+export interface KnownImage {
+  readonly digest: ImageDigest;
+  readonly sizeBytes: number;
+  readonly arch: string;
+  /** What it is laid over; a node needs that too. */
+  readonly base: ImageDigest | null;
+}
+
 export interface CoordinatorState {
   readonly settings: Readonly<CoreSettings>;
   /** Jitter of retries; nothing else is random here. */
@@ -266,6 +276,8 @@ export interface CoordinatorState {
   readonly nodes: Map<NodeId, CoreNode>;
   /** Nodes by what they hold: the same as all their `holdings`. */
   readonly holders: Map<AssetId, Set<CoreNode>>;
+  /** Images that a node can fetch, as the catalogue has told last. */
+  images: ReadonlyMap<ImageDigest, KnownImage>;
   /** Lost and gone ones, oldest first. */
   readonly departed: Map<NodeId, DepartedNode>;
   /** Namespaces that may have something to grant: all that do, perhaps some that no longer do. */

@@ -12,6 +12,9 @@ import type {
 } from '../../protocol/wire/ids.ts';
 import type { Hello } from '../../protocol/wire/messages.ts';
 import type { AttemptOutcome, GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
+import type { KnownImage } from './entities.ts';
+
+export type { KnownImage } from './entities.ts';
 
 /** A caller that waits for a `respond` effect with the same number. */
 export type RequestNumber = number;
@@ -69,6 +72,8 @@ export type CoordinatorEvent =
   | { kind: 'nodeUndrainAsked'; request: RequestNumber | null; node: NodeId }
   /** The provider saw the machine end: its node is lost now, without waiting for the lease. */
   | { kind: 'instanceEnded'; instance: InstanceId }
+  /** All images that can be had, at start and after each change. */
+  | { kind: 'imagesKnown'; images: readonly KnownImage[] }
   | { kind: 'groupCreated'; request: RequestNumber; spec: GroupSpec }
   | { kind: 'groupUpdated'; request: RequestNumber; group: GroupId; limits: GroupLimits }
   /** `drain`: running attempts finish; else they are killed. Queued tasks end as cancelled either way. */

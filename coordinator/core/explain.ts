@@ -104,7 +104,7 @@ function explainNodes(state: CoordinatorState, group: Group): Explanation | unde
   }
   const unfit: Partial<Record<Unfit, number>> = {};
   const fit = nodes.filter((node) => {
-    const why = findUnfit(node, group);
+    const why = findUnfit(state, node, group);
     if (why !== undefined) unfit[why] = (unfit[why] ?? 0) + 1;
     return why === undefined;
   });

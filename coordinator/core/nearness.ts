@@ -110,7 +110,8 @@ function findNearer(
   for (const asset of candidate.assets) {
     for (const other of state.holders.get(asset) ?? []) {
       if (other === at.node || other === best || !isReceiving(state, other)) continue;
-      if (findUnfit(other, at.group) !== undefined || isCrowded(state, other, at.group)) continue;
+      if (findUnfit(state, other, at.group) !== undefined || isCrowded(state, other, at.group))
+        continue;
       const bytes = missingBytes(state, other, candidate.assets);
       if (bytes >= bestBytes) continue;
       best = other;

@@ -8,6 +8,7 @@ import { creditFor } from './credit.ts';
 import { findUnfit, hasAlternative, isReceiving } from './eligibility.ts';
 import type { Batch, CoreNode, Group, Namespace, OpenTask, TaskPlace } from './entities.ts';
 import { pickNamespace, quantumOf } from './fair-share.ts';
+import { isFetchPremature } from './image-wait.ts';
 import { takeNearest } from './nearness.ts';
 import { hold, holdRetry } from './places.ts';
 import {
@@ -84,7 +85,8 @@ function grantFrom(
 ): number {
   const { node, mode } = own;
   for (const group of readyGroups(options.namespace)) {
-    if (grantableTasks(group) === 0 || findUnfit(node, group) !== undefined) continue;
+    if (grantableTasks(group) === 0 || findUnfit(turn.state, node, group) !== undefined) continue;
+    if (isFetchPremature(turn, node, group)) continue;
     if (node.reservedFor !== null && node.reservedFor !== group) continue;
     const credit = creditFor(turn.state, node, { group, mode });
     if (credit === 0) {

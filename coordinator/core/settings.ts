@@ -49,6 +49,8 @@ export interface CoreSettings {
   overtakenMax: number;
   /** How long a task waits for a node that has what it reads, at most, when that node is not free. */
   holdBackMsMax: number;
+  /** How long a group's oldest task waits for a node that has its image, at most, before others fetch it. */
+  imageWaitMsMax: number;
   /** What a node is taken to fetch, to see whether a wait is worth it; an origin's usual rate. */
   fetchBytesPerMs: number;
   /** Size of an asset that no node holds. */
@@ -87,6 +89,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = Object.freeze({
   windowTasks: 64,
   overtakenMax: 256,
   holdBackMsMax: 3_000,
+  imageWaitMsMax: 1_000,
   fetchBytesPerMs: 100_000,
   assetBytesGuess: 64 * 1024 * 1024,
   nodeHoldingsMax: 100_000,

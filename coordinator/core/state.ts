@@ -41,6 +41,7 @@ export function createState(options: {
     tasks: new Map(),
     nodes: new Map(),
     holders: new Map(),
+    images: new Map(),
     departed: new Map(),
     ready: new Set(),
     timers: [],
