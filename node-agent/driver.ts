@@ -258,14 +258,7 @@ export function createDriver(
   };
 
   deps.runner.onEvent(onRunnerEvent);
-  // Timers come first when a process wakes from a pause (SIGSTOP, a suspended machine). The first
-  // tick is left out then, so that what workers said meanwhile is heard before any task is overdue.
-  let tickedAtMs = deps.now();
-  const ticker = setInterval(() => {
-    const isAwake = deps.now() - tickedAtMs < 10 * options.tickMs;
-    tickedAtMs = deps.now();
-    if (isAwake) dispatch({ kind: 'clockTicked' });
-  }, options.tickMs);
+  const ticker = setInterval(() => dispatch({ kind: 'clockTicked' }), options.tickMs);
 
   return {
     dispatch,

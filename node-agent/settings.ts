@@ -372,12 +372,16 @@ export function coreSettingsOf(settings: AgentSettings): CoreSettings {
     unstartableBackoffMs: settings.unstartableBackoffMs,
     unstartableBackoffMsMax: settings.unstartableBackoffMsMax,
     retryMs: settings.retryMs,
+    pausedMs: ticksInPause * settings.tickMs,
     orphanedMs: orphaned === null ? null : orphaned * 1_000,
     stopOrphanedMs: settings.stopOrphanedMs,
     allowNetwork: settings.allowNetwork,
     diskFreeBytesMin: settings.diskFreeBytesMin,
   };
 }
+
+/** Ticks that a busy process may miss; only one that was stopped misses more. */
+const ticksInPause = 10;
 
 /** The node's name when none is given. */
 export function defaultNodeName(): string {

@@ -36,7 +36,7 @@ function cancel(turn: Turn, ref: TaskRef): 'queued' | 'running' | 'done' {
   const task = turn.state.tasks.get(taskKey(ref));
   if (task !== undefined) return cancelOpen(turn, task);
   const batch = turn.state.batches.get(ref.batch);
-  if (batch === undefined || ref.index < batch.next || batch.doneAhead.has(ref.index))
+  if (batch === undefined || ref.index < batch.next || batch.takenAhead.has(ref.index))
     return 'done';
   endFreshAt(turn, batch, { index: ref.index, verdict });
   return 'queued';

@@ -14,7 +14,7 @@ import type {
   SessionNumber,
   TaskRef,
 } from '../../protocol/wire/ids.ts';
-import type { AttemptOutcome, GroupSpec } from '../../protocol/wire/task.ts';
+import type { AttemptOutcome, GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
 import type { GroupLimits, RequestNumber } from './events.ts';
 
 /** Why an attempt ended without settling its task; the ledger shows it to users. */
@@ -45,6 +45,7 @@ export type SaveEffect =
       blockHash: string;
       count: number;
       block: Uint8Array;
+      assets: TaskAssets | null;
       atMs: number;
       /** The namespace's latest outcome number when the batch was taken. */
       submittedAfter: number;
@@ -107,6 +108,8 @@ export type SendEffect =
     } & ToNode)
   | ({ kind: 'sendAck'; report: number } & ToNode)
   | ({ kind: 'sendCancel'; attempts: readonly AttemptRef[] } & ToNode)
+  /** Tell everything that your cache holds: a change was missed. */
+  | ({ kind: 'sendHoldingsAsked' } & ToNode)
   | ({ kind: 'sendDrain' } & ToNode)
   | ({ kind: 'sendUndrain' } & ToNode)
   | ({ kind: 'sendHoldingsAsked' } & ToNode)

@@ -1,6 +1,7 @@
 /** Which node may run what. */
+import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import { isAtLeast } from '../../protocol/wire/task.ts';
-import type { CoordinatorState, CoreNode, Group } from './entities.ts';
+import type { CoordinatorState, CoreNode, Group, NodeProfile } from './entities.ts';
 
 /** Sums of fractional cpus, such as ten tenths, may miss the whole by a hair. */
 const cpuTolerance = 1e-6;
@@ -9,15 +10,38 @@ const cpuTolerance = 1e-6;
 export type Unfit = 'namespace' | 'image' | 'isolation' | 'cpus' | 'memory';
 
 /** What stands between a node and a group for good; undefined when nothing does. */
-export function findUnfit(node: CoreNode, group: Group): Unfit | undefined {
+export function findUnfit(
+  state: CoordinatorState,
+  node: CoreNode,
+  group: Group,
+): Unfit | undefined {
   const { profile } = node;
   const { spec } = group;
-  if (profile === null || !profile.digests.has(spec.imageDigest)) return 'image';
+  if (profile === null) return 'image';
+  if (!hasImage(node, group) && !canFetch(state, profile, spec.imageDigest)) return 'image';
   if (node.namespaces !== null && !node.namespaces.has(spec.namespace)) return 'namespace';
   if (!isAtLeast(profile.isolation, spec.isolationMin)) return 'isolation';
   if (spec.cpus > profile.capacity.cpus + cpuTolerance) return 'cpus';
   if (spec.memoryBytes > profile.capacity.memoryBytes) return 'memory';
   return undefined;
+}
+
+/** Whether a node has a group's image already. */
+export function hasImage(node: CoreNode, group: Group): boolean {
+  return node.profile?.digests.has(group.spec.imageDigest) === true;
+}
+
+/** A node that ran a task has the task's image, whatever its hello said. */
+export function learnImage(node: CoreNode, group: Group): void {
+  node.profile?.digests.add(group.spec.imageDigest);
+}
+
+/** A node without any image has not said what machine it is; its agent refuses what it cannot run. */
+function canFetch(state: CoordinatorState, profile: NodeProfile, digest: ImageDigest): boolean {
+  const image = state.images.get(digest);
+  if (image === undefined) return false;
+  if (profile.images.some((own) => own.arch !== image.arch)) return false;
+  return image.base === null || profile.digests.has(image.base) || state.images.has(image.base);
 }
 
 /** Whether a node takes new work at all: connected, heard lately, ready, not paused. */
@@ -39,7 +63,7 @@ export function isSuspect(state: CoordinatorState, node: CoreNode): boolean {
 export function hasAlternative(state: CoordinatorState, node: CoreNode, group: Group): boolean {
   for (const other of state.nodes.values()) {
     if (other === node || !isReceiving(state, other)) continue;
-    if (findUnfit(other, group) === undefined) return true;
+    if (findUnfit(state, other, group) === undefined) return true;
   }
   return false;
 }

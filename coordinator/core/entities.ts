@@ -10,7 +10,13 @@ import type {
   NodeId,
   SessionNumber,
 } from '../../protocol/wire/ids.ts';
-import type { Capacity, GroupSpec, IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type {
+  Capacity,
+  GroupSpec,
+  IsolationLevel,
+  NodeImage,
+  TaskAssets,
+} from '../../protocol/wire/task.ts';
 import type { CoreSettings } from './settings.ts';
 
 /** One line of what happened to a node or a group. */
@@ -47,6 +53,12 @@ export interface Group {
   freshHead: number;
   /** Tasks never granted and without an outcome: the sum over `fresh`. */
   freshCount: number;
+  /** Oldest never-granted tasks, in order, when tasks say what they read; some may be gone already. */
+  window: Candidate[];
+  /** Batches in `fresh` whose tasks say what they read. */
+  assetBatches: number;
+  /** Due time of the timer that looks at held back tasks; null when there is none. */
+  placementAtMs: number | null;
   /** All and only tasks that wait for another attempt, by key. */
   readonly waiting: Map<number, OpenTask>;
   /** Those of `waiting` whose place is `runnable`, in order of their key. */
@@ -79,8 +91,21 @@ export interface Batch {
   next: number;
   /** Tasks with an outcome; the batch is forgotten when it equals `count`. */
   doneCount: number;
-  /** Indexes at or above `next` with an outcome. */
-  readonly doneAhead: Set<number>;
+  /** Indexes at or above `next` that were granted or have an outcome. */
+  readonly takenAhead: Set<number>;
+  /** What its tasks read; null when they do not say. */
+  readonly assets: TaskAssets | null;
+}
+
+/** A never-granted task that a node may get out of turn. */
+export interface Candidate {
+  readonly batch: Batch;
+  readonly index: number;
+  readonly assets: readonly AssetId[];
+  /** Younger tasks of the group that were granted before it, since it is in the window. */
+  overtaken: number;
+  /** The nearer node it was held back for, once, and until when; null when it never was. */
+  waiting: { readonly untilMs: number; readonly node: NodeId } | null;
 }
 
 /** Where an open task is; exactly one place at a time. */
@@ -135,7 +160,8 @@ export interface NodeProfile {
   readonly instance: InstanceId | null;
   readonly capacity: Capacity;
   readonly images: readonly NodeImage[];
-  readonly digests: ReadonlySet<ImageDigest>;
+  /** Of `images`, and of what it has run tasks in since. */
+  readonly digests: Set<ImageDigest>;
   readonly isolation: IsolationLevel;
   readonly mounts: readonly string[];
   /** Where other nodes reach it; empty when it only dials. */
@@ -181,10 +207,10 @@ export interface CoreNode {
   readonly crashes: Map<number, CrashNote>;
   /** A group whose next task this node is being kept free for. */
   reservedFor: Group | null;
-  /** What its cache held by its latest word: bytes by asset. Empty in each new session until it tells. */
+  /** Assets in its cache, and their bytes. */
   readonly holdings: Map<AssetId, number>;
-  /** Where its word of that stands; null until it has told everything in this session. */
-  holdingsAt: { readonly epoch: number; readonly sequence: number } | null;
+  /** The latest word on them; null before the first. */
+  holdingsTold: { readonly epoch: number; readonly sequence: number } | null;
   load: number;
   memoryFreeBytes: number;
   diskFreeBytes: number;
@@ -210,6 +236,8 @@ export type Timer = { readonly atMs: number; readonly sequence: number } & (
   | { readonly kind: 'task'; readonly task: OpenTask; readonly place: TaskPlace }
   /** The queue timeout of a group's oldest never-granted tasks. */
   | { readonly kind: 'group'; readonly group: Group }
+  /** The first of a group's tasks that were held back for a nearer node may go anywhere. */
+  | { readonly kind: 'placement'; readonly group: Group }
 );
 
 /** Queued tasks that are to end, a bounded number a step. */
@@ -218,6 +246,15 @@ export type Sweep =
   | { readonly kind: 'group'; readonly group: Group }
   /** Never-granted tasks of a group that have reached its queue timeout, as timeouts. */
   | { readonly kind: 'queueTimeout'; readonly group: Group };
+
+/** An image that a node without it can fetch. */
+export interface KnownImage {
+  readonly digest: ImageDigest;
+  readonly sizeBytes: number;
+  readonly arch: string;
+  /** What it is laid over; a node needs that too. */
+  readonly base: ImageDigest | null;
+}
 
 export interface CoordinatorState {
   readonly settings: Readonly<CoreSettings>;
@@ -239,6 +276,10 @@ export interface CoordinatorState {
   readonly tasks: Map<number, OpenTask>;
   /** Every node that may hold attempts. */
   readonly nodes: Map<NodeId, CoreNode>;
+  /** Nodes by what they hold: the same as all their `holdings`. */
+  readonly holders: Map<AssetId, Set<CoreNode>>;
+  /** Images that a node can fetch, as the catalogue has told last. */
+  images: ReadonlyMap<ImageDigest, KnownImage>;
   /** Lost and gone ones, oldest first. */
   readonly departed: Map<NodeId, DepartedNode>;
   /** Namespaces that may have something to grant: all that do, perhaps some that no longer do. */

@@ -11,7 +11,10 @@ import type {
   TaskRef,
 } from '../../protocol/wire/ids.ts';
 import type { Hello } from '../../protocol/wire/messages.ts';
-import type { AttemptOutcome, GroupSpec, NodeImage } from '../../protocol/wire/task.ts';
+import type { AttemptOutcome, GroupSpec, NodeImage, TaskAssets } from '../../protocol/wire/task.ts';
+import type { KnownImage } from './entities.ts';
+
+export type { KnownImage } from './entities.ts';
 
 /** A caller that waits for a `respond` effect with the same number. */
 export type RequestNumber = number;
@@ -71,6 +74,8 @@ export type CoordinatorEvent =
   | { kind: 'nodeUndrainAsked'; request: RequestNumber | null; node: NodeId }
   /** The provider saw the machine end: its node is lost now, without waiting for the lease. */
   | { kind: 'instanceEnded'; instance: InstanceId }
+  /** All images that can be had, at start and after each change. */
+  | { kind: 'imagesKnown'; images: readonly KnownImage[] }
   | { kind: 'groupCreated'; request: RequestNumber; spec: GroupSpec }
   | { kind: 'groupUpdated'; request: RequestNumber; group: GroupId; limits: GroupLimits }
   /** `drain`: running attempts finish; else they are killed. Queued tasks end as cancelled either way. */
@@ -86,6 +91,8 @@ export type CoordinatorEvent =
       blockHash: string;
       count: number;
       block: Uint8Array;
+      /** What the tasks read; null when they do not say. */
+      assets: TaskAssets | null;
     }
   | { kind: 'taskCancelled'; request: RequestNumber; task: TaskRef };
 
@@ -107,11 +114,12 @@ export interface RestoredBatch {
   submittedAtMs: number;
   /** First index that was never granted. */
   next: number;
+  assets: TaskAssets | null;
   /** Tasks with a recorded outcome. */
   doneCount: number;
-  /** Indexes at or above `next` that already have an outcome (cancelled while queued). */
+  /** Indexes at or above `next` that already have an outcome. */
   doneAhead: readonly number[];
-  /** Indexes below `next` without an outcome: their latest grant, and what was charged so far. */
+  /** Granted tasks without an outcome: their latest grant, and what was charged so far. */
   open: readonly {
     index: number;
     attempt: number;

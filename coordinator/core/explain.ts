@@ -5,6 +5,7 @@ import { concurrencyLeft } from './credit.ts';
 import type { Unfit } from './eligibility.ts';
 import { findUnfit, isReceiving, isSuspect } from './eligibility.ts';
 import type { CoordinatorState, Group, OpenTask } from './entities.ts';
+import { findHeldBack } from './nearness.ts';
 import { grantableTasks } from './queue.ts';
 import { findBatchOfFresh } from './views.ts';
 
@@ -19,6 +20,8 @@ export type WaitReason =
   | 'noFit'
   | 'noneReady'
   | 'maximumConcurrency'
+  /** Kept for a node that has what it reads. */
+  | 'heldBack'
   | 'noCapacity'
   | 'next';
 
@@ -72,7 +75,26 @@ function explainQueued(state: CoordinatorState, group: Group, ref: TaskRef): Exp
     const sentence = 'Its group was terminated: it is about to end as cancelled.';
     return { reason: 'groupEnds', sentence, inputs: { groupState: group.state } };
   }
-  return explainNodes(state, group) ?? explainLimit(group) ?? explainCapacity(state, group, ref);
+  return (
+    explainNodes(state, group) ??
+    explainLimit(group) ??
+    explainHeldBack(state, group, ref) ??
+    explainCapacity(state, group, ref)
+  );
+}
+
+function explainHeldBack(
+  state: CoordinatorState,
+  group: Group,
+  ref: TaskRef,
+): Explanation | undefined {
+  const waiting = findHeldBack(state, group, ref);
+  if (waiting === null) return undefined;
+  const leftMs = waiting.untilMs - state.nowMs;
+  const sentence =
+    `It waits for node ${waiting.node}, which has what it reads, for at most ` +
+    `${seconds(leftMs)} more; then any node may have it.`;
+  return { reason: 'heldBack', sentence, inputs: { node: waiting.node, untilMs: waiting.untilMs } };
 }
 
 function explainNodes(state: CoordinatorState, group: Group): Explanation | undefined {
@@ -82,7 +104,7 @@ function explainNodes(state: CoordinatorState, group: Group): Explanation | unde
   }
   const unfit: Partial<Record<Unfit, number>> = {};
   const fit = nodes.filter((node) => {
-    const why = findUnfit(node, group);
+    const why = findUnfit(state, node, group);
     if (why !== undefined) unfit[why] = (unfit[why] ?? 0) + 1;
     return why === undefined;
   });
@@ -139,7 +161,7 @@ function countAhead(state: CoordinatorState, group: Group, ref: TaskRef): number
       if (batch === undefined || batch.number > ref.batch) break;
       const end = batch.number === ref.batch ? Math.max(batch.next, ref.index) : batch.count;
       ahead += end - batch.next;
-      for (const done of batch.doneAhead) if (done < end) ahead -= 1;
+      for (const done of batch.takenAhead) if (done < end) ahead -= 1;
     }
   }
   return state.ready.has(group.namespace) ? ahead : 0;

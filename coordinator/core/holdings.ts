@@ -1,6 +1,7 @@
 /**
- * What nodes have: images, and the imagery in their caches. Holdings are told whole once a session,
- * then by numbered changes; where one is missing, the node is asked for all of it again.
+ * Which node holds which assets. A node tells the whole once, then numbered changes; when a number is
+ * missing it is asked for the whole again, and what was known stands until then: placement by it may be
+ * worse for a moment, never wrong.
  */
 import type { AssetId, ImageDigest, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import { locatedNodesMax } from '../../protocol/wire/limits.ts';
@@ -21,25 +22,69 @@ export function takeImages(turn: Turn, node: CoreNode, event: Event<'imagesChang
   turn.wakeAll = true;
 }
 
-/** The node's cache has changed. */
+/** What the node holds now, or how that changed. */
 export function takeHoldings(turn: Turn, node: CoreNode, event: Event<'holdingsTold'>): void {
-  const { epoch, sequence } = event;
-  if (event.full) node.holdings.clear();
-  else if (!continues(node, event)) {
+  const { state } = turn;
+  const follows =
+    node.holdingsTold?.epoch === event.epoch && node.holdingsTold.sequence + 1 === event.sequence;
+  if (!event.full && !follows) {
     // Asked once: until everything has come, further changes are of no use.
-    if (node.holdingsAt === null || node.session === null) return;
-    node.holdingsAt = null;
-    turn.effects.push({ kind: 'sendHoldingsAsked', node: node.id, session: node.session });
+    if (node.holdingsTold === null) return;
+    node.holdingsTold = null;
+    turn.effects.push({ kind: 'sendHoldingsAsked', node: node.id, session: event.session });
     return;
   }
-  for (const asset of event.drop) node.holdings.delete(asset);
-  for (const { asset, bytes } of event.add) node.holdings.set(asset, bytes);
-  node.holdingsAt = { epoch, sequence };
+  if (event.full) forgetHoldings(state, node);
+  node.holdingsTold = { epoch: event.epoch, sequence: event.sequence };
+  for (const asset of event.drop) drop(state, node, asset);
+  for (const { asset, bytes } of event.add) {
+    if (node.holdings.size >= state.settings.nodeHoldingsMax && !node.holdings.has(asset)) break;
+    node.holdings.set(asset, bytes);
+    const holders = state.holders.get(asset);
+    if (holders === undefined) state.holders.set(asset, new Set([node]));
+    else holders.add(node);
+  }
 }
 
-function continues(node: CoreNode, event: Event<'holdingsTold'>): boolean {
-  const at = node.holdingsAt;
-  return at !== null && at.epoch === event.epoch && at.sequence + 1 === event.sequence;
+/** Nothing is known of what the node holds; it is no more, or tells the whole again. */
+export function forgetHoldings(state: CoordinatorState, node: CoreNode): void {
+  for (const asset of [...node.holdings.keys()]) drop(state, node, asset);
+  node.holdingsTold = null;
+}
+
+/**
+ * Bytes that a node would fetch to run a task that reads these assets. What more than half of the nodes
+ * hold tells no node from another, and counts for nothing.
+ */
+export function missingBytes(
+  state: CoordinatorState,
+  node: CoreNode,
+  assets: readonly AssetId[],
+): number {
+  let missing = 0;
+  for (const asset of assets) {
+    if (node.holdings.has(asset)) continue;
+    const holders = state.holders.get(asset);
+    if (holders !== undefined && holders.size * 2 > state.nodes.size) continue;
+    missing += assetBytes(state, holders, asset);
+  }
+  return missing;
+}
+
+function assetBytes(
+  state: CoordinatorState,
+  holders: ReadonlySet<CoreNode> | undefined,
+  asset: AssetId,
+): number {
+  const [holder] = holders ?? [];
+  return holder?.holdings.get(asset) ?? state.settings.assetBytesGuess;
+}
+
+function drop(state: CoordinatorState, node: CoreNode, asset: AssetId): void {
+  if (!node.holdings.delete(asset)) return;
+  const holders = state.holders.get(asset);
+  holders?.delete(node);
+  if (holders?.size === 0) state.holders.delete(asset);
 }
 
 /** What a node may ask for. */

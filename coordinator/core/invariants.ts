@@ -74,12 +74,13 @@ function checkBatch(
   claim(batch.number < state.nextBatch, `${name} is below the next number`);
   claim(batch.next >= 0 && batch.next <= batch.count, `${name}: next is within the batch`);
   claim(batch.doneCount < batch.count, `${name} is open`);
-  claim(!batch.doneAhead.has(batch.next), `${name}: next is not done`);
-  for (const index of batch.doneAhead) {
-    claim(index > batch.next && index < batch.count, `${name}: ${index} is done ahead of next`);
+  claim(!batch.takenAhead.has(batch.next), `${name}: next is not taken`);
+  for (const index of batch.takenAhead) {
+    claim(index > batch.next && index < batch.count, `${name}: ${index} is taken ahead of next`);
   }
   for (const task of open) {
-    claim(task.index < batch.next, `${name}: only granted tasks have a record`);
+    const isTaken = task.index < batch.next || batch.takenAhead.has(task.index);
+    claim(isTaken, `${name}: only granted tasks have a record`);
   }
   // Each task is done, open or fresh, and only one of them.
   const accounted = batch.doneCount + open.length + freshTasks(batch);
@@ -140,6 +141,9 @@ function checkNode(claim: Claim, state: CoordinatorState, node: CoreNode): void 
   if (node.reservedFor !== null) {
     claim(node.reservedFor.reservedOn === node, `${name} is kept for a group that knows it`);
   }
+  for (const asset of node.holdings.keys()) {
+    claim(state.holders.get(asset)?.has(node) === true, `${name}: it is a holder of what it holds`);
+  }
   claim(node.story.length <= state.settings.storyMax, `${name}: its story is bounded`);
 }
 
@@ -177,6 +181,12 @@ function checkGroup(
     listed.length === fresh.length && listed.every((batch, at) => batch === fresh[at]),
     `${name} lists its batches with fresh tasks in order`,
   );
+  const assetBatches = group.fresh.slice(group.freshHead).filter((batch) => batch.assets !== null);
+  claim(group.assetBatches === assetBatches.length, `${name} counts its batches with assets`);
+  claim(group.window.length <= state.settings.windowTasks, `${name}: its window is bounded`);
+  for (const one of group.window) {
+    claim(one.overtaken <= state.settings.overtakenMax, `${name}: nobody is overtaken for ever`);
+  }
   for (let at = 1; at < group.retries.length; at += 1) {
     const [before, after] = [group.retries[at - 1], group.retries[at]];
     claim(
@@ -253,6 +263,15 @@ function checkBounds(claim: Claim, state: CoordinatorState): void {
   let slots = 0;
   for (const node of state.nodes.values()) {
     if (isServing(node)) slots += node.profile?.capacity.slots ?? 0;
+  }
+  for (const [asset, holders] of state.holders) {
+    claim(holders.size > 0, `asset ${asset} has a holder`);
+    for (const node of holders) {
+      claim(
+        state.nodes.get(node.id) === node && node.holdings.has(asset),
+        `${node.id} holds ${asset}`,
+      );
+    }
   }
   claim(state.readySlots === slots, `${state.readySlots} of ${slots} ready slots are counted`);
   claim(state.departed.size <= settings.departedNodesMax, 'departed nodes are bounded');

@@ -6,6 +6,7 @@ import type { InstanceId } from '../../protocol/wire/ids.ts';
 import { countReadySlots } from './eligibility.ts';
 import type { CoreNode, DepartedNode } from './entities.ts';
 import { chargeUsage } from './fair-share.ts';
+import { forgetHoldings } from './holdings.ts';
 import { releaseReservation } from './reservations.ts';
 import { loseAttempt } from './retries.ts';
 import type { Turn } from './turn.ts';
@@ -79,6 +80,7 @@ function removeNode(
   node.session = null;
   loseHeld(turn, node, end.why);
   if (node.reservedFor !== null) releaseReservation(node.reservedFor);
+  forgetHoldings(state, node);
   state.nodes.delete(node.id);
   state.departed.set(node.id, {
     id: node.id,

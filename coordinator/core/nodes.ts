@@ -15,6 +15,7 @@ import { countReadySlots, isSuspect } from './eligibility.ts';
 import type { CoordinatorState, CoreNode, NodeProfile, OpenTask } from './entities.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { chargeUsage } from './fair-share.ts';
+import { forgetHoldings } from './holdings.ts';
 import { hear } from './leases.ts';
 import { readopt } from './places.ts';
 import { findAdoptable, findHeld } from './reports.ts';
@@ -50,8 +51,7 @@ export function takeHello(turn: Turn, event: Event<'nodeJoined'>): void {
   node.profile = profileOf(hello);
   node.namespaces = event.namespaces === null ? null : new Set(event.namespaces);
   node.heldMax = 0;
-  node.holdings.clear();
-  node.holdingsAt = null;
+  forgetHoldings(turn.state, node);
   hear(turn, node);
   enterSession(turn, node, hello);
   reconcileHeld(turn, node, hello.held);
@@ -120,7 +120,7 @@ export function createNode(id: NodeId, now: number): CoreNode {
     crashes: new Map(),
     reservedFor: null,
     holdings: new Map(),
-    holdingsAt: null,
+    holdingsTold: null,
     load: 0,
     memoryFreeBytes: 0,
     diskFreeBytes: 0,

@@ -7,7 +7,12 @@ import type { Batch, CoordinatorState, Group, Namespace, OpenTask } from './enti
 
 /** Never-granted tasks of a batch that have no outcome. */
 export function freshTasks(batch: Batch): number {
-  return batch.count - batch.next - batch.doneAhead.size;
+  return batch.count - batch.next - batch.takenAhead.size;
+}
+
+/** Whether a task of a batch was never granted and has no outcome. */
+export function isFresh(batch: Batch, index: number): boolean {
+  return index >= batch.next && index < batch.count && !batch.takenAhead.has(index);
 }
 
 /** Every task of a group that waits: never granted, backing off, or ready for another attempt. */
@@ -24,6 +29,7 @@ export function grantableTasks(group: Group): number {
 export function addFresh(state: CoordinatorState, batch: Batch): void {
   const { group } = batch;
   group.fresh.push(batch);
+  if (batch.assets !== null) group.assetBatches += 1;
   group.freshCount += freshTasks(batch);
   markReady(state, group);
 }
@@ -39,6 +45,7 @@ export function findFreshHead(group: Group): Batch | undefined {
     }
     if (freshTasks(head) > 0) return head;
     group.freshHead += 1;
+    if (head.assets !== null) group.assetBatches -= 1;
     group.namespace.readyStale = true;
     compact(group);
   }
@@ -46,22 +53,22 @@ export function findFreshHead(group: Group): Batch | undefined {
 
 /** Takes the next never-granted index of a batch; `freshTasks` must be above 0. */
 export function takeFreshIndex(batch: Batch): number {
-  while (batch.doneAhead.delete(batch.next)) batch.next += 1;
+  while (batch.takenAhead.delete(batch.next)) batch.next += 1;
   const index = batch.next;
   assert(index < batch.count, `batch ${batch.number} has a never-granted task`);
   batch.next += 1;
   batch.group.freshCount -= 1;
   // What was ended ahead right behind it must not look like a task below `next`.
-  while (batch.doneAhead.delete(batch.next)) batch.next += 1;
+  while (batch.takenAhead.delete(batch.next)) batch.next += 1;
   return index;
 }
 
-/** Takes one never-granted index out of order, for a cancel. */
+/** Takes one never-granted index out of order: for a cancel, or because it is nearest to a node. */
 export function takeFreshAhead(batch: Batch, index: number): void {
-  assert(index >= batch.next && !batch.doneAhead.has(index), 'the task was never granted');
-  batch.doneAhead.add(index);
+  assert(index >= batch.next && !batch.takenAhead.has(index), 'the task was never granted');
+  batch.takenAhead.add(index);
   batch.group.freshCount -= 1;
-  while (batch.doneAhead.delete(batch.next)) batch.next += 1;
+  while (batch.takenAhead.delete(batch.next)) batch.next += 1;
 }
 
 /** Puts a runnable task among its group's retries, in order of submission. */

@@ -7,6 +7,7 @@ import { assertNever } from '../../protocol/base/assert.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type { AttemptOutcome } from '../../protocol/wire/task.ts';
+import { learnImage } from './eligibility.ts';
 import type { CoreNode, OpenTask } from './entities.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { chargeUsage } from './fair-share.ts';
@@ -81,11 +82,13 @@ function takeOutcome(
       measure(turn, task, outcome.runtimeMs);
       group.lastSuccessOn = node.id;
       noteWorking(node);
+      learnImage(node, group);
       endByAttempt(turn, task, outcome);
       return;
     case 'exception':
       measure(turn, task, outcome.runtimeMs);
       noteWorking(node);
+      learnImage(node, group);
       retryCharged(turn, task, outcome);
       return;
     case 'timeout':

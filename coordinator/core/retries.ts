@@ -77,7 +77,10 @@ export function passTimers(turn: Turn): void {
   for (;;) {
     const timer = takeDueTimer(turn.state, turn.now);
     if (timer === undefined) return;
-    if (timer.kind === 'group') {
+    if (timer.kind === 'placement') {
+      timer.group.placementAtMs = null;
+      turn.wakeAll = true;
+    } else if (timer.kind === 'group') {
       turn.state.sweeps.push({ kind: 'queueTimeout', group: timer.group });
     } else passTaskTimer(turn, timer.task);
   }

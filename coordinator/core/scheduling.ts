@@ -8,6 +8,8 @@ import { creditFor } from './credit.ts';
 import { findUnfit, hasAlternative, isReceiving } from './eligibility.ts';
 import type { Batch, CoreNode, Group, Namespace, OpenTask, TaskPlace } from './entities.ts';
 import { pickNamespace, quantumOf } from './fair-share.ts';
+import { isFetchPremature } from './image-wait.ts';
+import { takeNearest } from './nearness.ts';
 import { hold, holdRetry } from './places.ts';
 import {
   findFreshHead,
@@ -83,7 +85,8 @@ function grantFrom(
 ): number {
   const { node, mode } = own;
   for (const group of readyGroups(options.namespace)) {
-    if (grantableTasks(group) === 0 || findUnfit(node, group) !== undefined) continue;
+    if (grantableTasks(group) === 0 || findUnfit(turn.state, node, group) !== undefined) continue;
+    if (isFetchPremature(turn, node, group)) continue;
     if (node.reservedFor !== null && node.reservedFor !== group) continue;
     const credit = creditFor(turn.state, node, { group, mode });
     if (credit === 0) {
@@ -130,20 +133,42 @@ function isAvoiding(turn: Turn, node: CoreNode, task: OpenTask): boolean {
 function grantFresh(turn: Turn, node: CoreNode, options: { group: Group; limit: number }): number {
   const { group, limit } = options;
   if (group.waiting.size >= turn.state.settings.groupRetriesMax) return 0;
+  if (group.assetBatches > 0) return grantNearest(turn, node, options);
   const batch = findFreshHead(group);
   if (batch === undefined) return 0;
   const count = Math.min(limit, freshTasks(batch));
   for (let granted = 0; granted < count; granted += 1) {
-    const task = openTask(turn, batch, node);
-    hold(task, node);
-    addRun(turn, node, { batch, lo: task.index, count: 1, attempt: 1 });
+    grantFirst(turn, node, { batch, index: takeFreshIndex(batch) });
   }
   if (freshTasks(batch) === 0) group.namespace.readyStale = true;
   return count;
 }
 
-function openTask(turn: Turn, batch: Batch, node: CoreNode): OpenTask {
-  const index = takeFreshIndex(batch);
+/** Of tasks that say what they read, those with the least to fetch on this node. */
+function grantNearest(
+  turn: Turn,
+  node: CoreNode,
+  options: { group: Group; limit: number },
+): number {
+  const { group, limit } = options;
+  let granted = 0;
+  for (; granted < limit; granted += 1) {
+    const nearest = takeNearest(turn, node, group);
+    if (nearest === undefined) break;
+    grantFirst(turn, node, nearest);
+    if (freshTasks(nearest.batch) === 0) group.namespace.readyStale = true;
+  }
+  return granted;
+}
+
+function grantFirst(turn: Turn, node: CoreNode, of: { batch: Batch; index: number }): void {
+  const task = openTask(turn, node, of);
+  hold(task, node);
+  addRun(turn, node, { batch: of.batch, lo: of.index, count: 1, attempt: 1 });
+}
+
+function openTask(turn: Turn, node: CoreNode, of: { batch: Batch; index: number }): OpenTask {
+  const { batch, index } = of;
   const key = taskKey({ batch: batch.number, index });
   const task: OpenTask = {
     key,

@@ -43,6 +43,20 @@ export interface CoreSettings {
   sweepTasksMax: number;
   /** How long a task that needs most of a node may be passed by smaller ones; then a node is kept for it. */
   reserveAfterMs: number;
+  /** Oldest tasks of a group among which a node gets the one with the least to fetch; 512 add almost nothing. */
+  windowTasks: number;
+  /** Younger tasks that may be granted before a task for that reason; then it goes next. */
+  overtakenMax: number;
+  /** How long a task waits for a node that has what it reads, at most, when that node is not free. */
+  holdBackMsMax: number;
+  /** How long a group's oldest task waits for a node that has its image, at most, before others fetch it. */
+  imageWaitMsMax: number;
+  /** What a node is taken to fetch, to see whether a wait is worth it; an origin's usual rate. */
+  fetchBytesPerMs: number;
+  /** Size of an asset that no node holds. */
+  assetBytesGuess: number;
+  /** Assets of one node that are known here; more are taken as not held. ~150 bytes each. */
+  nodeHoldingsMax: number;
   /** Lost and gone nodes that are still shown; the oldest is forgotten. */
   departedNodesMax: number;
   /** Terminated groups that are still known here; the store keeps them all. */
@@ -72,6 +86,13 @@ export const defaultCoreSettings: Readonly<CoreSettings> = Object.freeze({
   groupRetriesMax: 10_000,
   sweepTasksMax: 2_000,
   reserveAfterMs: 10_000,
+  windowTasks: 64,
+  overtakenMax: 256,
+  holdBackMsMax: 3_000,
+  imageWaitMsMax: 1_000,
+  fetchBytesPerMs: 100_000,
+  assetBytesGuess: 64 * 1024 * 1024,
+  nodeHoldingsMax: 100_000,
   departedNodesMax: 100,
   terminatedGroupsMax: 1_000,
   storyMax: 20,
@@ -86,6 +107,7 @@ export function checkCoreSettings(settings: CoreSettings): void {
   );
   assert(settings.runtimeWeight > 0 && settings.runtimeWeight <= 1, 'runtimeWeight is in (0, 1]');
   assert(settings.fairQuantumMax >= 1, 'a turn grants at least one task');
+  assert(settings.windowTasks >= 1, 'a node may get the oldest task at least');
   assert(settings.sweepTasksMax >= 1, 'a sweep ends at least one task');
   assert(settings.quarantineTaskNodes >= 1, 'a task is quarantined after at least one death');
   assert(settings.quarantineNodeTasks >= 2, 'one crash alone never pauses a node');

@@ -40,6 +40,8 @@ export function createState(options: {
     batches: new Map(),
     tasks: new Map(),
     nodes: new Map(),
+    holders: new Map(),
+    images: new Map(),
     departed: new Map(),
     ready: new Set(),
     timers: [],
@@ -86,9 +88,14 @@ function restoreBatch(state: CoordinatorState, restored: RestoredBatch): void {
     submittedAtMs: restored.submittedAtMs,
     next: restored.next,
     doneCount: restored.doneCount,
-    doneAhead: new Set(restored.doneAhead.filter((index) => index >= restored.next)),
+    takenAhead: new Set(
+      [...restored.doneAhead, ...restored.open.map((open) => open.index)].filter(
+        (index) => index >= restored.next,
+      ),
+    ),
+    assets: restored.assets,
   };
-  while (batch.doneAhead.delete(batch.next)) batch.next += 1;
+  while (batch.takenAhead.delete(batch.next)) batch.next += 1;
   state.batches.set(batch.number, batch);
   for (const open of restored.open) restoreTask(state, batch, open);
   addFresh(state, batch);

@@ -70,6 +70,10 @@ function take(turn: Turn, event: CoordinatorEvent): void {
     case 'instanceEnded':
       endInstance(turn, event.instance);
       return;
+    case 'imagesKnown':
+      turn.state.images = new Map(event.images.map((image) => [image.digest, image]));
+      turn.wakeAll = true;
+      return;
     case 'groupCreated':
       takeGroup(turn, event);
       return;

@@ -44,7 +44,8 @@ export function takeBatch(turn: Turn, event: Event<'batchSubmitted'>): void {
     submittedAtMs: turn.now,
     next: 0,
     doneCount: 0,
-    doneAhead: new Set(),
+    takenAhead: new Set(),
+    assets: event.assets,
   };
   state.nextBatch += 1;
   state.batches.set(batch.number, batch);
@@ -62,6 +63,7 @@ export function takeBatch(turn: Turn, event: Event<'batchSubmitted'>): void {
       blockHash: event.blockHash,
       count: event.count,
       block: event.block,
+      assets: event.assets,
       atMs: turn.now,
       submittedAfter,
     },

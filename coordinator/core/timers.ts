@@ -21,6 +21,13 @@ export function armQueueTimer(state: CoordinatorState, group: Group): void {
   push(state, { kind: 'group', group, atMs, sequence: state.nextTimer });
 }
 
+/** Asks to place a group's tasks again when one was held back until then; the earliest one is enough. */
+export function addPlacementTimer(state: CoordinatorState, group: Group, atMs: number): void {
+  if (group.placementAtMs !== null && group.placementAtMs <= atMs) return;
+  group.placementAtMs = atMs;
+  push(state, { kind: 'placement', group, atMs, sequence: state.nextTimer });
+}
+
 /** Takes the earliest timer that is due and not stale; undefined when there is none. */
 export function takeDueTimer(state: CoordinatorState, now: number): Timer | undefined {
   for (;;) {
@@ -32,8 +39,9 @@ export function takeDueTimer(state: CoordinatorState, now: number): Timer | unde
   }
 }
 
-/** Whether the task has moved to another place since. */
+/** Whether the task has moved to another place since, or another timer does the same earlier. */
 export function isStale(timer: Timer): boolean {
+  if (timer.kind === 'placement') return timer.group.placementAtMs !== timer.atMs;
   return timer.kind === 'task' && timer.task.place !== timer.place;
 }
 

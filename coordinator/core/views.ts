@@ -203,7 +203,7 @@ export function nextWakeMs(state: CoordinatorState): number | null {
 export function findBatchOfFresh(state: CoordinatorState, ref: TaskRef): Batch | undefined {
   const batch = state.batches.get(ref.batch);
   if (batch === undefined || ref.index < batch.next || ref.index >= batch.count) return undefined;
-  return batch.doneAhead.has(ref.index) ? undefined : batch;
+  return batch.takenAhead.has(ref.index) ? undefined : batch;
 }
 
 /** Slots of nodes that take work, and how many of them have some; for status lines. */

@@ -90,12 +90,12 @@ export function createOutbox(deps: OutboxDeps): Outbox {
         return send({ kind: 'ack', report: effect.report });
       case 'sendCancel':
         return send({ kind: 'cancel', attempts: [...effect.attempts] });
+      case 'sendHoldingsAsked':
+        return send({ kind: 'holdingsAsked' });
       case 'sendDrain':
         return send({ kind: 'drain' });
       case 'sendUndrain':
         return send({ kind: 'undrain' });
-      case 'sendHoldingsAsked':
-        return send({ kind: 'holdingsAsked' });
       case 'endSession': {
         const { code, message } = effect;
         deps.stream.send({ kind: 'refused', code, message, fix: errorTable[code].fix });

@@ -9,6 +9,7 @@ import type {
 } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
 import { findBlobReference } from '../../protocol/wire/payload.ts';
+import type { TaskAssets } from '../../protocol/wire/task.ts';
 import type { SaveEffect } from '../core/effects.ts';
 import { cutRange, newPart } from './log-trim.ts';
 import type { ImageRecords } from './memory-images.ts';
@@ -26,6 +27,7 @@ import type {
 export type Save<Kind extends SaveEffect['kind']> = Extract<SaveEffect, { kind: Kind }>;
 
 export interface MemoryBatch extends StoredBatch {
+  assets: TaskAssets | null;
   block: Uint8Array;
 }
 

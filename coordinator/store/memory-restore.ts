@@ -45,8 +45,10 @@ function meanRuntime(records: MemoryRecords, group: GroupId): number | null {
 
 function restoreBatch(records: MemoryRecords, batch: MemoryBatch): RestoredBatch {
   const grants = records.grants.filter((grant) => grant.batch === batch.batch);
-  const next = Math.max(0, ...grants.map((grant) => grant.lo + grant.count));
   const indexes = Array.from({ length: batch.count }, (_, index) => index);
+  const isGranted = (index: number): boolean =>
+    grants.some((grant) => grant.lo <= index && index < grant.lo + grant.count);
+  const next = indexes.find((index) => !isGranted(index)) ?? batch.count;
   const isDone = (index: number): boolean =>
     records.outcomes.has(taskKey({ batch: batch.batch, index }));
   const open = indexes.flatMap((index) => {
@@ -76,6 +78,7 @@ function restoreBatch(records: MemoryRecords, batch: MemoryBatch): RestoredBatch
     group: batch.group,
     count: batch.count,
     submittedAtMs: batch.atMs,
+    assets: batch.assets,
     next,
     doneCount: indexes.filter(isDone).length,
     doneAhead: indexes.filter((index) => index >= next && isDone(index)),

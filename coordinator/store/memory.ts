@@ -261,7 +261,7 @@ function removeNamespace(records: MemoryRecords, namespace: NamespaceName): bool
 }
 
 function withoutBlock(batch: MemoryBatch): StoredBatch {
-  const { block: _block, ...stored } = batch;
+  const { block: _block, assets: _assets, ...stored } = batch;
   return stored;
 }
 

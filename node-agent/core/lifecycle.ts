@@ -64,8 +64,15 @@ export function onStopAsked(turn: Turn): void {
   onDrainOrdered(turn);
 }
 
-/** Everything that only time brings about. */
+/**
+ * Everything that only time brings about. When a process wakes from a pause (SIGSTOP, a suspended
+ * machine) its timers come first: that tick is left out, so that what workers said meanwhile is heard
+ * before any task is taken to be overdue.
+ */
 export function onClockTicked(turn: Turn): void {
+  const sinceMs = turn.now - turn.state.tickedAtMs;
+  turn.state.tickedAtMs = turn.now;
+  if (sinceMs >= turn.state.settings.pausedMs) return;
   stopOverdue(turn);
   stopIdle(turn);
   retryBlobs(turn, { atOnce: false });

@@ -41,6 +41,8 @@ export interface CoreSettings {
   imageTriesMax: number;
   /** Pause before a blob is fetched or stored again. */
   retryMs: number;
+  /** A longer gap between two ticks of the clock is a pause of the process itself. */
+  pausedMs: number;
   /** Leaves after so long without a coordinator; null: looks for it for ever. */
   orphanedMs: number | null;
   /** How long a stopping agent without a session tries to hand in what it has. */
@@ -76,6 +78,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   blobAttemptsMax: 16,
   imageTriesMax: 5,
   retryMs: 1_000,
+  pausedMs: 500,
   orphanedMs: null,
   stopOrphanedMs: 15_000,
   allowNetwork: false,

@@ -166,6 +166,8 @@ export interface AgentState {
   /** The agent ends once nothing is held. */
   stopping: boolean;
   exited: boolean;
+  /** When the clock last ticked: a gap tells that the process was paused. */
+  tickedAtMs: number;
   diskLow: boolean;
   /** Nothing is pulled before that: sandboxes did not start. */
   unhealthyUntilMs: number;
@@ -209,6 +211,7 @@ export function createAgentState(options: {
     draining: false,
     stopping: false,
     exited: false,
+    tickedAtMs: options.nowMs,
     diskLow: false,
     unhealthyUntilMs: 0,
     unstartableInRow: 0,

@@ -77,7 +77,14 @@ export interface ClientOperations {
 
   /** `clientBatch` is a UUID of the caller's: sent again, it answers what it answered before. */
   'batches.submit': {
-    input: Scoped & { group: string; clientBatch: string; count: number; block: Uint8Array };
+    input: Scoped & {
+      group: string;
+      clientBatch: string;
+      count: number;
+      block: Uint8Array;
+      /** What the tasks read (`asset-list.ts`). */
+      assets?: Uint8Array;
+    };
     output: BatchView;
   };
 

@@ -20,7 +20,8 @@ export type InstanceId = Brand<string, 'InstanceId'>;
 export type BlobHash = Brand<string, 'BlobHash'>;
 /** `sha256:` and 64 hexadecimal digits: what an image is, whatever it is called. */
 export type ImageDigest = Brand<string, 'ImageDigest'>;
-/** One imagery file, whatever its version: the first 16 hexadecimal digits of its URI's SHA-256. */
+
+/** An imagery file: the first 8 bytes of the SHA-256 of its canonical URI, 16 hexadecimal digits. */
 export type AssetId = Brand<string, 'AssetId'>;
 
 /** A task, as the cores carry it. */

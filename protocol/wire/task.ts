@@ -82,6 +82,14 @@ export interface GroupSpec {
   resultFormat: 'pickle' | 'json' | 'msgpack';
 }
 
+/** What the tasks of a batch read, kept as bytes: a million tasks cost a few MB. */
+export interface TaskAssets {
+  /** 8 bytes for each asset id. */
+  bytes: Uint8Array;
+  /** Where each task's ids begin in `bytes`, and at last where they all end. */
+  starts: Uint32Array;
+}
+
 /** What a node can carry at once. */
 export interface Capacity {
   slots: number;

@@ -227,7 +227,13 @@ for (const [title, open] of subjects)
   });
 
 async function openTwin(): Promise<Subject> {
-  const files = { rootfs: '', pythonPath: '', sitePath: null, functionPath: 'good', cloudpicklePath: null };
+  const files = {
+    rootfs: '',
+    pythonPath: '',
+    sitePath: null,
+    functionPath: 'good',
+    cloudpicklePath: null,
+  };
   const failure = { name: 'NameError', message: '', traceback: '' };
   const runner = createMemoryRunner({
     now: () => performance.now(),

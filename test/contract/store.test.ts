@@ -76,6 +76,7 @@ const saveBatch = (
   blockHash: 'f'.repeat(64),
   count: 4,
   block: blockOf(4),
+  assets: null,
   atMs: 2_000 + number,
   submittedAfter: 0,
   ...changes,
@@ -188,6 +189,28 @@ for (const [name, createBench] of Object.entries(benches)) {
       expect(second.nextSession).toBeGreaterThan(first.nextSession + 1_000_000);
     });
 
+    it('restores what tasks read, and what was granted out of turn', async () => {
+      const assets = {
+        bytes: Uint8Array.from({ length: 24 }, (_, at) => at),
+        starts: Uint32Array.from([0, 8, 8, 24, 24]),
+      };
+      await save(
+        saveGroup(groupA),
+        saveBatch(1, { assets }),
+        saveGrant(1, { lo: 3, count: 1 }),
+        saveGrant(1, { lo: 0, count: 1 }),
+        saveGrant(1, { lo: 2, count: 1 }),
+        saveOutcome(1, 2),
+      );
+      await reopen();
+      const { batches } = await store.restore();
+      expect(batches).toMatchObject([
+        { next: 1, doneCount: 1, doneAhead: [2], open: [{ index: 0 }, { index: 3 }] },
+      ]);
+      expect(batches[0]?.assets?.starts).toEqual(assets.starts);
+      expect(Buffer.from(batches[0]?.assets?.bytes ?? [])).toEqual(Buffer.from(assets.bytes));
+    });
+
     it('restores open batches with their attempts, charges, losses and what is done ahead', async () => {
       await save(saveGroup(groupA), saveBatch(1), saveBatch(2), saveBatch(3));
       await save(
@@ -222,6 +245,7 @@ for (const [name, createBench] of Object.entries(benches)) {
           group: groupA,
           count: 4,
           submittedAtMs: 2_001,
+          assets: null,
           next: 3,
           doneCount: 2,
           doneAhead: [3],
@@ -257,6 +281,7 @@ for (const [name, createBench] of Object.entries(benches)) {
           group: groupA,
           count: 4,
           submittedAtMs: 2_002,
+          assets: null,
           next: 0,
           doneCount: 0,
           doneAhead: [],

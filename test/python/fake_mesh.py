@@ -29,6 +29,8 @@ class Mesh(object):
         self.groups = {}
         self.batches = {}
         self.by_uuid = {}
+        # What the tasks of each batch read, as it came.
+        self.asset_lists = []
         # Each outcome as (number, group, record), in completion order.
         self.outcomes = []
         self.requests = []
@@ -211,6 +213,9 @@ class Mesh(object):
             return self._create_group(json.loads(body.decode('utf-8')))
         found = re.match(r'/v1/groups/([0-9a-f]+)/batches/([0-9a-f-]+)$', path)
         if found:
+            size = int(headers.get('x-perigee-asset-bytes', '0'))
+            self.asset_lists.append(body[len(body) - size:])
+            body = body[:len(body) - size]
             return self._take_batch(found.group(1), found.group(2), int(headers['x-perigee-count']), body)
         found = re.match(r'/v1/groups/([0-9a-f]+)$', path)
         if found:

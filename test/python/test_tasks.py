@@ -1,5 +1,6 @@
 # -*- coding: utf-8 -*-
 """Futures, map, as_completed and wait, against a mesh that breaks on purpose."""
+import hashlib
 import os
 import pickle
 import signal
@@ -213,6 +214,22 @@ class Mapping(WithMesh):
         self.make(len).map(b'x' * 30000 for _ in range(100))
         self.assertEqual(sum(batch[1] for batch in self.mesh.batches.values()), 5201)
         self.assertGreater(len(self.mesh.batches), 5)
+
+    def test_a_map_tells_what_its_calls_read(self):
+        def of(uri):
+            return hashlib.sha256(uri).digest()[:8]
+        function = self.make()
+        function.map([u's3://bucket/a.tif', [{'scene': 'https://host/b.TIF?sign=1'}], 'https://host/page', 3])
+        function.map([u'x', u'y'], assets=lambda name: ['file:/data/%s.tif' % name, 'file:/data/%s.tif' % name])
+        function.map([1, 2])
+        function.map([u's3://bucket/a.tif'], assets=lambda name: [])
+        self.assertEqual(self.mesh.asset_lists, [
+            b'\x01' + of(b's3://bucket/a.tif') + b'\x01' + of(b'https://host/b.TIF?sign=1') + b'\0\0',
+            b'\x01' + of(b'file:/data/x.tif') + b'\x01' + of(b'file:/data/y.tif'), b'', b''])
+        with self.assertRaises(TypeError):
+            function.map([1], assets=lambda name: [7])
+        with self.assertRaises(TypeError):
+            function.map([1], asets=len)
 
     def test_when_a_batch_fails_those_on_disk_are_not_lost(self):
         function = self.make()

@@ -8,15 +8,16 @@ import { listHeld } from '../../node-agent/core/views.ts';
 import { coreSettingsOf, readAgentSettings } from '../../node-agent/settings.ts';
 import { nextBelow, nextFloat, type RandomState } from '../../protocol/base/random.ts';
 import { indexBlock, payloadAt } from '../../protocol/wire/block.ts';
-import type { AttemptRef, ImageDigest, NodeId } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, NodeId } from '../../protocol/wire/ids.ts';
 import type { CoordinatorMessage } from '../../protocol/wire/messages.ts';
 import type { Capacity, GroupSpec } from '../../protocol/wire/task.ts';
 import type { Agenda } from './agenda.ts';
 import { promise } from './broken-promise.ts';
 import { attemptKey } from './disk.ts';
 import type { Faults } from './faults.ts';
+import { simHello, simImage } from './hello.ts';
 import type { Link } from './link.ts';
-import { expectedResult, imageOfGroups, type TaskDeed } from './plan.ts';
+import { expectedResult, planHoldings, type TaskDeed } from './plan.ts';
 
 export interface AgentHost {
   readonly node: NodeId;
@@ -67,9 +68,6 @@ const agentSettings = coreSettingsOf(
     {},
   ),
 );
-/** The image that every simulated node has. */
-export const simImage = `sha256:${'0'.repeat(64)}` as ImageDigest;
-
 /** An agent that has not been started yet. */
 export function createAgentHost(world: AgentWorld): AgentHost {
   const { agenda, random, faults, node } = world;
@@ -81,6 +79,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
   let turning = false;
   let frozenUntilMs = 0;
   let nextHeartbeatMs = 0;
+  const holdings = { epoch: nextBelow(random, 1_000_000), sequence: 0 };
   const workers = new Map<number, SimWorker>();
   const sentOutcomes = new Set<string>();
 
@@ -178,6 +177,8 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         left = true;
         host.kill();
         return;
+      case 'fetchImage':
+        throw new Error('every simulated node has the image');
       case 'uploadResult':
         throw new Error('no simulated result is large');
       case 'releaseBlob':
@@ -331,45 +332,27 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       agenda.after(100 + nextBelow(random, 1_000), inLife(connect));
       return;
     }
-    link.toCoordinator({
-      kind: 'hello',
-      protocol: 1,
-      software: 'sim',
-      joinToken: null,
-      nodeName: node,
-      instance: null,
-      capacity: world.capacity,
-      images: [
-        {
-          digest: simImage,
-          names: ['image'],
-          python: { implementation: 'CPython', version: '2.7.18' },
-          arch: 'x64',
-          sizeBytes: 1,
-        },
-      ],
-      isolation: 'standard',
-      mounts: [],
-      peerAddresses: [],
-      pid: 1,
-      held: listHeld(state),
-      draining: state.stopping,
-    });
+    const about = simHello({ node, capacity: world.capacity });
+    link.toCoordinator({ ...about, held: listHeld(state), draining: state.stopping });
+    tellHoldings({ full: true });
   };
 
-  // As the driver does: the first tick after a pause is left out, so that what workers said meanwhile
-  // is heard before any task is taken to be overdue. A frozen process ticks first when it wakes.
-  let beatAtMs = agenda.nowMs;
+  const tellHoldings = (options: { full: boolean }): void => {
+    holdings.sequence += 1;
+    const { add, drop } = planHoldings(random);
+    link?.toCoordinator({ kind: 'holdings', ...holdings, ...options, add, drop });
+  };
+
+  // A frozen process ticks first when it wakes.
   const beat = (): void => {
-    const isAwake = agenda.nowMs - beatAtMs < 10 * tickMs;
     if (agenda.nowMs < frozenUntilMs) {
       agenda.after(frozenUntilMs - agenda.nowMs, inLife(beat));
       return;
     }
-    beatAtMs = agenda.nowMs;
-    if (isAwake) dispatch({ kind: 'clockTicked' });
+    dispatch({ kind: 'clockTicked' });
     if (link !== null && agenda.nowMs >= nextHeartbeatMs) {
       nextHeartbeatMs = agenda.nowMs + heartbeatMs;
+      if (nextFloat(random) < 0.2) tellHoldings({ full: false });
       link.toCoordinator({ kind: 'heartbeat', load: 0, memoryFreeBytes: 1, diskFreeBytes: 1 });
     }
     agenda.after(tickMs, inLife(beat));
@@ -414,7 +397,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       state = createAgentState({
         settings: agentSettings,
         capacity: world.capacity,
-        images: [imageOfGroups],
+        images: [simImage],
         nowMs: agenda.nowMs,
       });
       sentOutcomes.clear();
@@ -468,6 +451,9 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       case 'cancel':
         dispatch({ kind: 'attemptsCancelled', attempts: message.attempts });
         return;
+      case 'holdingsAsked':
+        tellHoldings({ full: true });
+        return;
       case 'drain':
         dispatch({ kind: 'drainOrdered' });
         if (faults.drainKills) killAll();
@@ -476,7 +462,6 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         dispatch({ kind: 'undrainOrdered' });
         return;
       case 'located':
-      case 'holdingsAsked':
         return;
     }
   };

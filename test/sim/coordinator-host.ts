@@ -109,9 +109,9 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
       case 'sendGrant':
       case 'sendAck':
       case 'sendCancel':
+      case 'sendHoldingsAsked':
       case 'sendDrain':
       case 'sendUndrain':
-      case 'sendHoldingsAsked':
       case 'endSession':
         world.onSend(effect);
         transmit(effect);
@@ -155,14 +155,14 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
       case 'sendCancel':
         link.toAgent({ kind: 'cancel', attempts: [...effect.attempts] });
         return;
+      case 'sendHoldingsAsked':
+        link.toAgent({ kind: 'holdingsAsked' });
+        return;
       case 'sendDrain':
         link.toAgent({ kind: 'drain' });
         return;
       case 'sendUndrain':
         link.toAgent({ kind: 'undrain' });
-        return;
-      case 'sendHoldingsAsked':
-        link.toAgent({ kind: 'holdingsAsked' });
         return;
       case 'endSession':
         link.cut();
@@ -256,16 +256,16 @@ function toEvent(node: NodeId, link: Link, message: AgentMessage): CoordinatorEv
       };
     case 'returned':
       return { kind: 'attemptsReturned', attempts: message.attempts, ...from };
+    case 'holdings': {
+      const { epoch, sequence, full, add, drop } = message;
+      return { kind: 'holdingsTold', epoch, sequence, full, add, drop, ...from };
+    }
     case 'drainAsked':
       return { kind: 'nodeDrainAsked', request: null, node, by: 'node' };
     case 'goodbye':
       return { kind: 'nodeLeft', ...from };
     case 'imagesChanged':
       return { kind: 'imagesChanged', images: message.images, ...from };
-    case 'holdings': {
-      const { epoch, sequence, full, add, drop } = message;
-      return { kind: 'holdingsTold', epoch, sequence, full, add, drop, ...from };
-    }
     case 'log':
     case 'locate':
       return null;

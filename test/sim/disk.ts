@@ -6,7 +6,7 @@ import type { CoordinatorEffect, SaveEffect } from '../../coordinator/core/effec
 import type { RestoredBatch, RestoredState } from '../../coordinator/core/events.ts';
 import type { BatchNumber, GroupId, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import { formatTaskId, type TaskRef, taskKey } from '../../protocol/wire/ids.ts';
-import type { GroupSpec, OutcomeStatus } from '../../protocol/wire/task.ts';
+import type { GroupSpec, OutcomeStatus, TaskAssets } from '../../protocol/wire/task.ts';
 import { promise } from './broken-promise.ts';
 
 export interface DiskAttempt {
@@ -30,6 +30,7 @@ export interface DiskBatch {
   count: number;
   atMs: number;
   submittedAfter: number;
+  assets: TaskAssets | null;
   tasks: Map<number, DiskTask>;
 }
 
@@ -211,20 +212,21 @@ function countTasks(
 
 function restoreBatch(batch: DiskBatch): RestoredBatch {
   const tasks = [...batch.tasks].sort(([one], [other]) => one - other);
-  const granted = tasks.filter(([, task]) => task.attempts.length > 0).map(([index]) => index);
-  const next = Math.max(-1, ...granted) + 1;
+  let next = 0;
+  while ((batch.tasks.get(next)?.attempts.length ?? 0) > 0) next += 1;
   return {
     batch: batch.batch,
     group: batch.group,
     count: batch.count,
     submittedAtMs: batch.atMs,
+    assets: batch.assets,
     next,
     doneCount: tasks.filter(([, task]) => task.outcome !== null).length,
     doneAhead: tasks
       .filter(([index, task]) => index >= next && task.outcome !== null)
       .map(([index]) => index),
     open: tasks
-      .filter(([index, task]) => index < next && task.outcome === null)
+      .filter(([, task]) => task.attempts.length > 0 && task.outcome === null)
       .map(([index, task]) => restoreTask(index, task)),
   };
 }

@@ -31,6 +31,8 @@ export interface LinkWeather {
 
 /** Messages that say the same when they come twice. A doubled hello would be another session. */
 const repeatable = new Set(['heartbeat', 'pull', 'started', 'report', 'grants', 'ack', 'cancel']);
+/** Those of them that carry a number or say nothing: their twin may come when much has changed since. */
+const mayTrail = new Set(['heartbeat', 'started', 'report', 'ack']);
 
 /** A link that stands from now on. */
 export function createLink(options: {
@@ -51,12 +53,15 @@ export function createLink(options: {
     const delayMs = isLate ? nextFloat(random) * weather.lateMs : nextFloat(random) * 3;
     const atMs = Math.max(lastAtMs[way], agenda.nowMs + delayMs);
     lastAtMs[way] = atMs;
-    const times = repeatable.has(kind) && nextFloat(random) < weather.twiceChance ? 2 : 1;
-    for (let time = 0; time < times; time += 1) {
-      agenda.after(atMs - agenda.nowMs, () => {
+    const arrive = (whenMs: number): void => {
+      agenda.after(whenMs - agenda.nowMs, () => {
         if (!broken) deliver();
       });
-    }
+    };
+    arrive(atMs);
+    if (!repeatable.has(kind) || nextFloat(random) >= weather.twiceChance) return;
+    const trails = mayTrail.has(kind) && nextFloat(random) < 0.5;
+    arrive(trails ? atMs + nextFloat(random) * weather.lateMs : atMs);
   };
 
   const link: Link = {

@@ -4,12 +4,14 @@ import { runWorld } from './world.ts';
 
 const seeds = 500;
 const eventsMin = 2_000;
+/** A fault that takes longer to show is one that the storm hardly tries. */
+const seedsToFault = 100;
 
-/** The first seed from 1 on whose world breaks a promise; undefined when none of `seeds` does. */
+/** The first seed from 1 on whose world breaks a promise; undefined when none of `seedsToFault` does. */
 function findBreakingSeed(
   fault: () => ReturnType<typeof createFaults>,
 ): { seed: number; text: string } | undefined {
-  for (let seed = 1; seed <= seeds; seed += 1) {
+  for (let seed = 1; seed <= seedsToFault; seed += 1) {
     try {
       runWorld(seed, fault());
     } catch (caught) {
@@ -57,7 +59,7 @@ describe('a planted fault is found', () => {
       const fault = plantedFaults[name];
       expect(fault).toBeDefined();
       const found = fault && findBreakingSeed(fault);
-      expect(found, `no promise was broken in ${seeds} seeds`).toBeDefined();
+      expect(found, `no promise was broken in ${seedsToFault} seeds`).toBeDefined();
       process.stdout.write(`${name}: seed ${found?.seed}: ${found?.text}\n`);
     },
     300_000,

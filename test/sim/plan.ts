@@ -6,11 +6,9 @@ import {
   type RandomState,
   seedRandom,
 } from '../../protocol/base/random.ts';
-import type { BlobHash, GroupId, ImageDigest, NamespaceName } from '../../protocol/wire/ids.ts';
-import type { GroupSpec } from '../../protocol/wire/task.ts';
-
-/** What every simulated group runs in, and every node has. */
-export const imageOfGroups = `sha256:${'0'.repeat(64)}` as ImageDigest;
+import type { AssetId, BlobHash, GroupId, NamespaceName } from '../../protocol/wire/ids.ts';
+import type { GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
+import { simImage } from './hello.ts';
 
 /** What one run of a task does, fixed by seed, task and attempt. */
 export interface TaskDeed {
@@ -31,7 +29,7 @@ export function planGroup(random: RandomState, namespace: NamespaceName): GroupS
     namespace,
     name: `pace${pace}`,
     imageName: 'image',
-    imageDigest: imageOfGroups,
+    imageDigest: simImage,
     functionKind: 'pickle',
     functionBlob: '0'.repeat(64) as BlobHash,
     functionEntry: '',
@@ -51,6 +49,37 @@ export function planGroup(random: RandomState, namespace: NamespaceName): GroupS
     environment: {},
     resultFormat: 'pickle',
   };
+}
+
+/** Scenes of a simulated mesh. */
+const scenes = 12;
+
+/** Up to two scenes for each task. */
+export function planAssets(random: RandomState, count: number): TaskAssets {
+  const starts = new Uint32Array(count + 1);
+  const named: number[] = [];
+  for (let index = 0; index < count; index += 1) {
+    for (let left = nextBelow(random, 3); left > 0; left -= 1)
+      named.push(nextBelow(random, scenes));
+    starts[index + 1] = named.length * 8;
+  }
+  const bytes = new Uint8Array(named.length * 8);
+  for (const [at, scene] of named.entries()) bytes[at * 8 + 7] = scene;
+  return { bytes, starts };
+}
+
+/** What a node's cache holds, or how that changed; some scenes, as `planAssets` names them. */
+export function planHoldings(random: RandomState): {
+  add: { asset: AssetId; bytes: number }[];
+  drop: AssetId[];
+} {
+  const some = (): AssetId[] =>
+    Array.from({ length: nextBelow(random, 4) }, () => {
+      const scene = nextBelow(random, scenes);
+      return scene.toString(16).padStart(16, '0') as AssetId;
+    });
+  const add = some().map((asset) => ({ asset, bytes: nextBelow(random, 500_000_000) }));
+  return { add, drop: some() };
 }
 
 /** What an attempt does; short, middling or long by the group's pace. */

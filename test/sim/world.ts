@@ -15,7 +15,7 @@ import {
 } from '../../protocol/base/random.ts';
 import type { GroupId, NamespaceName, NodeId, SessionNumber } from '../../protocol/wire/ids.ts';
 import { formatTaskId } from '../../protocol/wire/ids.ts';
-import type { GroupSpec } from '../../protocol/wire/task.ts';
+import type { GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
 import { type Agenda, createAgenda } from './agenda.ts';
 import { type AgentHost, createAgentHost } from './agent-host.ts';
 import { BrokenPromise, promise } from './broken-promise.ts';
@@ -23,7 +23,7 @@ import { type CoordinatorHost, createCoordinatorHost } from './coordinator-host.
 import { createDisk, type Disk } from './disk.ts';
 import type { Faults } from './faults.ts';
 import { createLink, type LinkWeather } from './link.ts';
-import { planDeed, planGroup } from './plan.ts';
+import { planAssets, planDeed, planGroup } from './plan.ts';
 import { createWitness, type Witness } from './witness.ts';
 
 export interface SimReport {
@@ -75,7 +75,7 @@ function createWorld(seed: number, faults: Faults): World {
   const storm: LinkWeather = {
     lateChance: 0.02 * nextFloat(random),
     lateMs: 5_000,
-    twiceChance: 0.02,
+    twiceChance: 0.05,
   };
   let weather = storm;
   const disk: Disk = createDisk({
@@ -238,6 +238,8 @@ interface Wish {
   clientBatch: string;
   group: GroupId;
   count: number;
+  /** What its tasks read; half of all say so. */
+  assets: TaskAssets | null;
   acknowledged: boolean;
   /** The group takes no more: the mesh said so, and this is an end too. */
   refused: boolean;
@@ -265,10 +267,12 @@ function createUsers(options: {
     const spec = specs[nextBelow(random, specs.length)];
     if (spec === undefined) return;
     const isLarge = spec.name === 'pace0';
+    const count = 1 + nextBelow(random, isLarge ? 60 : 8);
     const made: Wish = {
       clientBatch: nextHex(random, 16),
       group: spec.group,
-      count: 1 + nextBelow(random, isLarge ? 60 : 8),
+      count,
+      assets: nextFloat(random) < 0.5 ? planAssets(random, count) : null,
       acknowledged: false,
       refused: false,
     };
@@ -304,6 +308,7 @@ function createUsers(options: {
       blockHash: made.clientBatch,
       count: made.count,
       block: new Uint8Array(0),
+      assets: made.assets,
     });
   };
 

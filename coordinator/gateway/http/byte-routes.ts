@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { LogItem } from '../../../protocol/wire/client.ts';
 import { batchBytesMax } from '../../../protocol/wire/limits.ts';
+import { refused } from '../input/fields.ts';
 import { submitBatch } from '../operations/batches.ts';
 import { findBlob, getBlob, putBlob } from '../operations/blobs.ts';
 import { openBuildLog } from '../operations/images.ts';
@@ -29,14 +30,30 @@ export function addBatchRoutes(server: FastifyInstance, services: Services): voi
     const { body } = request;
     request.body = undefined;
     const header = request.headers['x-perigee-count'];
+    const bytes = body instanceof Uint8Array ? body : new Uint8Array(0);
+    const split = findAssetList(request.headers['x-perigee-asset-bytes'], bytes);
     const { created, ...view } = await submitBatch(contextOf(services, request), {
       ...inputOf(request),
       count: typeof header === 'string' && /^[0-9]+$/.test(header) ? Number(header) : header,
-      block: body ?? new Uint8Array(0),
+      ...split,
     });
     reply.status(created ? 201 : 200);
     return view;
   });
+}
+
+/** The list of assets is the end of the body. */
+function findAssetList(
+  header: string | string[] | undefined,
+  body: Uint8Array,
+): { block: Uint8Array; assets?: Uint8Array } {
+  if (header === undefined) return { block: body };
+  const size = typeof header === 'string' && /^[0-9]+$/.test(header) ? Number(header) : -1;
+  if (size < 0 || size > body.length) {
+    throw refused('X-Perigee-Asset-Bytes', 'must be the length of the list at the end', header);
+  }
+  const end = body.length - size;
+  return { block: body.subarray(0, end), assets: body.subarray(end) };
 }
 
 /** `/v1/blobs/{sha256}`. */

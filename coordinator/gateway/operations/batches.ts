@@ -4,12 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { assert } from '../../../protocol/base/assert.ts';
-import { PerigeeError } from '../../../protocol/base/errors.ts';
+import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { BatchView } from '../../../protocol/wire/api.ts';
+import { readAssetList } from '../../../protocol/wire/asset-list.ts';
 import { indexBlock } from '../../../protocol/wire/block.ts';
 import type { BlobHash, GroupId, NamespaceName } from '../../../protocol/wire/ids.ts';
 import { batchBytesMax, batchTasksMax, inlineBytesMax } from '../../../protocol/wire/limits.ts';
 import { findBlobReference, payloadTags } from '../../../protocol/wire/payload.ts';
+import type { TaskAssets } from '../../../protocol/wire/task.ts';
 import { readOwnNamespace, requireWriter } from '../caller.ts';
 import type { Input } from '../input/fields.ts';
 import { readBytes, readIntegerOr, readText, refused } from '../input/fields.ts';
@@ -28,6 +30,8 @@ interface SentBatch {
   clientBatch: string;
   count: number;
   block: Uint8Array;
+  assets: TaskAssets | null;
+  /** Of the block, and of the list of assets behind it when there is one. */
   blockHash: string;
 }
 
@@ -44,8 +48,10 @@ export async function submitBatch(context: Context, input: Input): Promise<Batch
   const count = readCount(input);
   const clientBatch = readClientBatch(input);
   const group = await getGroupId(context, namespace, readText(input, 'group', 200));
-  const blockHash = await hashBlock(block);
-  const sent: SentBatch = { namespace, group, clientBatch, count, block, blockHash };
+  const list = readList(input);
+  const assets = list === null ? null : readAssets(list, count);
+  const blockHash = await hashBlock(list === null ? block : Buffer.concat([block, list]));
+  const sent: SentBatch = { namespace, group, clientBatch, count, block, assets, blockHash };
   const inFlight = context.submissions.find(namespace, clientBatch);
   if (inFlight !== undefined) {
     refuseDifferent(sent, inFlight);
@@ -57,7 +63,7 @@ export async function submitBatch(context: Context, input: Input): Promise<Batch
 }
 
 async function take(context: Context, sent: SentBatch): Promise<BatchView> {
-  const { namespace, group, clientBatch, count, block, blockHash } = sent;
+  const { namespace, group, clientBatch, count, block, assets, blockHash } = sent;
   const { store, driver, disk } = context.deps;
   const known = await store.findBatchByClient(namespace, clientBatch);
   if (known !== undefined) {
@@ -81,6 +87,7 @@ async function take(context: Context, sent: SentBatch): Promise<BatchView> {
     blockHash,
     count,
     block,
+    assets,
   });
   assert(answer.kind === 'batchTaken', 'a submitted batch is taken or refused');
   const { batch, submittedAfter } = answer;
@@ -185,6 +192,24 @@ function readBlock(input: Input): Uint8Array {
     `The batch has ${block.length} bytes; the limit is ${batchBytesMax}.`,
     { fix: 'Cut it into several batches.' },
   );
+}
+
+function readList(input: Input): Uint8Array | null {
+  return input['assets'] === undefined || input['assets'] === null
+    ? null
+    : readBytes(input, 'assets');
+}
+
+function readAssets(list: Uint8Array, count: number): TaskAssets {
+  try {
+    return readAssetList(list, count);
+  } catch (cause) {
+    const { message } = toError(cause);
+    throw new PerigeeError('invalid_request', `The list of assets is malformed: ${message}.`, {
+      cause,
+      fix: 'For each task one byte with the number of its assets, then 8 bytes for each; docs/api.md.',
+    });
+  }
 }
 
 function readCount(input: Input): number {

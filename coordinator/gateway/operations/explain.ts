@@ -5,6 +5,7 @@ import { formatTaskId, taskKey } from '../../../protocol/wire/ids.ts';
 import type { Unfit } from '../../core/eligibility.ts';
 import { findUnfit, isSuspect } from '../../core/eligibility.ts';
 import type { CoordinatorState, CoreNode, Group, OpenTask } from '../../core/entities.ts';
+import { findHeldBack } from '../../core/nearness.ts';
 import type { StoredOutcome } from '../../store/port.ts';
 import { readNamespace } from '../caller.ts';
 import type { Input } from '../input/fields.ts';
@@ -93,6 +94,15 @@ function describeQueued(
       reasons: [],
     };
   }
+  const heldBack = findHeldBack(state, group, task);
+  if (heldBack !== null) {
+    const seconds = ((heldBack.untilMs - state.nowMs) / 1000).toFixed(1);
+    const where = nodeName(state, heldBack.node);
+    return {
+      sentence: `${waits} for ${where}, which has the imagery that it reads, for at most ${seconds} s more; then any node may have it.`,
+      reasons: [],
+    };
+  }
   const nodes = [...state.nodes.values()].filter((node) =>
     servesNamespace(node, group.spec.namespace),
   );
@@ -102,7 +112,7 @@ function describeQueued(
   const booting = context.deps.fleet.booting();
   const hold = context.deps.fleet.hold();
   if (hold !== null) reasons.push(`No machine is being made: ${hold}`);
-  const fitting = nodes.filter((node) => findUnfit(node, group) === undefined);
+  const fitting = nodes.filter((node) => findUnfit(state, node, group) === undefined);
   if (fitting.length === 0) {
     const sentence =
       booting > 0
@@ -124,7 +134,7 @@ function retryText(state: CoordinatorState, task: OpenTask): string {
 }
 
 function standing(state: CoordinatorState, node: CoreNode, group: Group): string {
-  const unfit = findUnfit(node, group);
+  const unfit = findUnfit(state, node, group);
   if (unfit !== undefined) return unfitText(unfit, node, group);
   if (isSuspect(state, node)) return 'has not been heard lately.';
   if (node.quarantine !== null) return `is paused: ${node.quarantine.text}`;

@@ -22,7 +22,7 @@ export function findOpenTask(state: CoordinatorState, task: TaskRef): OpenTaskSt
   if (open !== undefined) return queued;
   const batch = state.batches.get(task.batch);
   if (batch === undefined || task.index < batch.next || task.index >= batch.count) return undefined;
-  return batch.doneAhead.has(task.index) ? undefined : queued;
+  return batch.takenAhead.has(task.index) ? undefined : queued;
 }
 
 /** What a task's view is made of. */

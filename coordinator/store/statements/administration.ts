@@ -129,6 +129,7 @@ const removals = [
   `delete from attempt_end where task_key / 65536 in (select id from batch where namespace_id = ?)`,
   `delete from cancel_asked where task_key / 65536 in (select id from batch where namespace_id = ?)`,
   `delete from grant_run where batch in (select id from batch where namespace_id = ?)`,
+  `delete from batch_assets where batch in (select id from batch where namespace_id = ?)`,
   `delete from block where batch in (select id from batch where namespace_id = ?)`,
   'delete from outcome where namespace_id = ?',
   'delete from batch where namespace_id = ?',

@@ -3,6 +3,7 @@
  * are not: a queue of a million tasks is a few hundred rows here.
  */
 import type Database from 'better-sqlite3';
+import { readAssetList } from '../../../protocol/wire/asset-list.ts';
 import type { BatchNumber, GroupId, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
 import type { RestoredBatch, RestoredGroup, RestoredState } from '../../core/events.ts';
 import type { GroupRow } from '../rows.ts';
@@ -108,6 +109,9 @@ function readOpenBatches(database: Database.Database): RestoredBatch[] {
       'select task_key from cancel_asked where task_key between ? and ?',
     )
     .pluck();
+  const assets = database
+    .prepare<[number], Uint8Array>('select bytes from batch_assets where batch = ?')
+    .pluck();
   return database
     .prepare<[], OpenBatchRow>(`
       select batch.id as batch, grp.guid as "group", task_count as count, at_ms as submittedAtMs,
@@ -125,7 +129,12 @@ function readOpenBatches(database: Database.Database): RestoredBatch[] {
         ends: ends.all(first, last),
         cancels: cancels.all(first, last),
       };
-      return { ...row, ...assemble(rows, first) };
+      const list = assets.get(row.batch);
+      return {
+        ...row,
+        ...assemble(rows, first),
+        assets: list === undefined ? null : readAssetList(list, row.count),
+      };
     });
 }
 
@@ -138,8 +147,7 @@ function assemble(
   },
   firstKey: number,
 ): Pick<RestoredBatch, 'next' | 'doneAhead' | 'open'> {
-  let next = 0;
-  for (const grant of rows.grants) next = Math.max(next, grant.lo + grant.count);
+  const next = findFirstUngranted(rows.grants);
   const isDone = new Set(rows.done);
   const latest = new Map<number, GrantRow>();
   // In order of attempt: a later grant of a task replaces the earlier one.
@@ -156,6 +164,16 @@ function assemble(
       cancelAsked: rows.cancels.includes(firstKey + index),
     }));
   return { next, doneAhead: rows.done.filter((index) => index >= next), open };
+}
+
+/** Tasks are granted out of order when it matters where they run. */
+function findFirstUngranted(grants: readonly GrantRow[]): number {
+  let next = 0;
+  for (const grant of [...grants].sort((left, right) => left.lo - right.lo)) {
+    if (grant.lo > next) break;
+    next = Math.max(next, grant.lo + grant.count);
+  }
+  return next;
 }
 
 function openTask(

@@ -5,6 +5,7 @@
  */
 import type Database from 'better-sqlite3';
 import { assert } from '../../../protocol/base/assert.ts';
+import { writeAssetList } from '../../../protocol/wire/asset-list.ts';
 import { taskKey } from '../../../protocol/wire/ids.ts';
 import type { SaveEffect } from '../../core/effects.ts';
 import type { Names } from '../names.ts';
@@ -35,6 +36,9 @@ export function createWorkWriter(
   const addBlock = database.prepare<[number, Uint8Array]>(
     'insert into block (batch, bytes) values (?, ?)',
   );
+  const addAssets = database.prepare<[number, Uint8Array]>(
+    'insert into batch_assets (batch, bytes) values (?, ?)',
+  );
   const countSubmitted = database.prepare<[number, number]>(
     'update grp set submitted = submitted + ? where id = ?',
   );
@@ -63,6 +67,7 @@ export function createWorkWriter(
       save.submittedAfter,
     );
     addBlock.run(save.batch, save.block);
+    if (save.assets !== null) addAssets.run(save.batch, writeAssetList(save.assets));
     countSubmitted.run(save.count, group.id);
   };
   return (save) => {

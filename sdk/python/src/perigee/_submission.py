@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections import deque
 
+from perigee._assets import find_assets, pack_assets
 from perigee._compat import monotonic, native
 from perigee._function_pickle import pickle_arguments
 from perigee._payload import INLINE_BYTES_MAX, PICKLE, blob_reference, frame, sha256_of
@@ -52,8 +53,9 @@ def submit(client, group_id, calls):
     ----------
     client : AsyncTasks
     group_id : str
-    calls : iterable of (tuple, dict)
-        Positional and keyword arguments; consumed as batches are filled.
+    calls : iterable of (tuple, dict, list or None)
+        Positional and keyword arguments, and the URIs of what the call reads, None to find them among
+        the arguments; consumed as batches are filled.
 
     Returns
     -------
@@ -71,10 +73,10 @@ def submit(client, group_id, calls):
     in_flight = deque()
     client._follower.begin_submission()
     try:
-        for block, count in _batches(client, calls):
+        for block, assets, count in _batches(client, calls):
             while len(in_flight) >= IN_FLIGHT_MAX:
                 tasks.extend(in_flight.popleft().finish())
-            in_flight.append(_SentBatch(client, group_id, block, count))
+            in_flight.append(_SentBatch(client, group_id, block, assets, count))
         while in_flight:
             tasks.extend(in_flight.popleft().finish())
         return tasks
@@ -98,7 +100,8 @@ def submit_one(client, group_id, args, kwargs):
     payload = frame(_payload(client, args, kwargs))
     client._follower.begin_submission()
     try:
-        return _SentBatch(client, group_id, payload, 1).finish()[0]
+        assets = pack_assets(find_assets(args, kwargs))
+        return _SentBatch(client, group_id, payload, assets, 1).finish()[0]
     finally:
         client._follower.end_submission()
 
@@ -106,13 +109,17 @@ def submit_one(client, group_id, args, kwargs):
 class _SentBatch(object):
     """A batch on its way."""
 
-    def __init__(self, client, group_id, block, count):
+    def __init__(self, client, group_id, block, assets, count):
         self._client = client
         self._group_id = group_id
         self._count = count
         path = '/v1/groups/%s/batches/%s' % (group_id, uuid.uuid4())
-        self._exchange = client._transport.start('PUT', path, block, [
-            ('Content-Type', 'application/octet-stream'), ('X-Perigee-Count', str(count))])
+        headers = [('Content-Type', 'application/octet-stream'), ('X-Perigee-Count', str(count))]
+        # A list of zeros says nothing.
+        if len(assets) > count:
+            headers.append(('X-Perigee-Asset-Bytes', str(len(assets))))
+            block += assets
+        self._exchange = client._transport.start('PUT', path, block, headers)
 
     def finish(self):
         """Waits for the answer; returns the tasks."""
@@ -133,19 +140,20 @@ class _SentBatch(object):
 
 
 def _batches(client, calls):
-    """Cuts calls into blocks; yields each with the number of its payloads."""
+    """Cuts calls into blocks; yields each with its list of assets and the number of its payloads."""
     tasks_max = FIRST_BATCH_TASKS
-    parts, size, began_at = [], 0, monotonic()
-    for args, kwargs in calls:
+    parts, lists, size, began_at = [], [], 0, monotonic()
+    for args, kwargs, assets in calls:
         payload = frame(_payload(client, args, kwargs))
         parts.append(payload)
+        lists.append(pack_assets(find_assets(args, kwargs) if assets is None else assets))
         size += len(payload)
         if len(parts) >= tasks_max or size >= BATCH_BYTES or monotonic() - began_at > BATCH_SECONDS:
-            yield b''.join(parts), len(parts)
+            yield b''.join(parts), b''.join(lists), len(parts)
             tasks_max = BATCH_TASKS_MAX
-            parts, size, began_at = [], 0, monotonic()
+            parts, lists, size, began_at = [], [], 0, monotonic()
     if parts:
-        yield b''.join(parts), len(parts)
+        yield b''.join(parts), b''.join(lists), len(parts)
 
 
 def _payload(client, args, kwargs):

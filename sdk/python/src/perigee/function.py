@@ -67,7 +67,7 @@ class CloudFunction(object):
         """
         return submit_one(self._client, self.group_id, args, kwargs)
 
-    def map(self, args, *iterargs):
+    def map(self, args, *iterargs, **options):
         """Puts one call for every element on the mesh.
 
         Each element is one positional argument, a tuple too. Several iterables are taken in step;
@@ -80,6 +80,10 @@ class CloudFunction(object):
             large arguments is never in memory as a whole.
         *iterargs : iterable
             The second arguments, and so on.
+        assets : callable, optional
+            Given the arguments of a call, it returns the URIs of the imagery that the call reads. By
+            default they are found among the arguments. Calls run beside a cache that has them, when
+            there is one and it is worth it; it changes where a call runs, never its result.
 
         Returns
         -------
@@ -93,10 +97,11 @@ class CloudFunction(object):
         PicklingError
             An argument cannot be pickled, and nothing had been submitted.
         """
-        if iterargs:
-            calls = ((together, {}) for together in zip_longest(args, *iterargs))
-        else:
-            calls = (((arg,), {}) for arg in args)
+        assets = options.pop('assets', None)
+        if options:
+            raise TypeError('map() got an unexpected keyword argument %r' % sorted(options)[0])
+        together = zip_longest(args, *iterargs) if iterargs else ((arg,) for arg in args)
+        calls = ((call, {}, None if assets is None else assets(*call)) for call in together)
         return submit(self._client, self.group_id, calls)
 
     def wait_for_completion(self, show_progress=False, timeout=None):

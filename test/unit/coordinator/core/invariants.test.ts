@@ -111,7 +111,7 @@ const corruptions: [string, (state: Healthy) => void][] = [
   [
     'a done task is behind next',
     ({ held }) => {
-      held.batch.doneAhead.add(0);
+      held.batch.takenAhead.add(0);
     },
   ],
   [

@@ -201,6 +201,7 @@ export function createMesh(
         blockHash: 'hash',
         count,
         block: nothing,
+        assets: null,
       });
     },
     report(id, outcomes) {

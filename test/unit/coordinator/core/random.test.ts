@@ -163,6 +163,7 @@ function runHistory(seed: number, events: number) {
         blockHash: 'hash',
         count: 1 + nextBelow(random, 9),
         block: nothing,
+        assets: null,
       });
     },
     () => {

@@ -54,6 +54,7 @@ function past(
         group: groupId('g1'),
         count: 5,
         submittedAtMs: 400,
+        assets: null,
         next: 2,
         doneCount: 1,
         doneAhead: [3],

@@ -8,6 +8,7 @@ describe('a batch', () => {
     expect(mesh.submit(3)).toEqual([
       {
         kind: 'saveBatch',
+        assets: null,
         batch: 1,
         namespace: 'default',
         group: 'g1',

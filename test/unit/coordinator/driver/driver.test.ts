@@ -150,6 +150,7 @@ const submit = (driver: RunningDriver, name: string, count = 1) =>
     blockHash: '0'.repeat(64),
     count,
     block: block(count),
+    assets: null,
   });
 
 function join(driver: RunningDriver, slots: number): void {

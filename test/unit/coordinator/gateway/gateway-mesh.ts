@@ -419,7 +419,13 @@ export function testBlock(count: number, text = 'argument'): Uint8Array {
 export function putBatch(
   mesh: GatewayMesh,
   group: string,
-  options: { count: number; block?: Uint8Array; uuid?: string; token?: string },
+  options: {
+    count: number;
+    block?: Uint8Array;
+    uuid?: string;
+    token?: string;
+    headers?: Readonly<Record<string, string>>;
+  },
 ): Promise<Response> {
   const uuid = options.uuid ?? randomUUID();
   return mesh.call('PUT', `/v1/groups/${group}/batches/${uuid}`, {
@@ -427,6 +433,7 @@ export function putBatch(
     headers: {
       'x-perigee-count': String(options.count),
       'content-type': 'application/octet-stream',
+      ...options.headers,
     },
     ...(options.token === undefined ? {} : { token: options.token }),
   });

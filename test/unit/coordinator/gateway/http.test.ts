@@ -383,6 +383,25 @@ describe('batches', () => {
     expect([mine.status, theirs.status]).toEqual([201, 201]);
   });
 
+  it('carries what its tasks read, and is another batch without it', async () => {
+    const group = await createTestGroup(mesh);
+    const uuid = randomUUID();
+    const list = Buffer.from([0, 1, 1, 2, 3, 4, 5, 6, 7, 8]);
+    const block = Buffer.concat([testBlock(2), list]);
+    const headers = { 'x-perigee-asset-bytes': String(list.length) };
+    const put = (more: { block: Uint8Array; headers?: Record<string, string> }) =>
+      putBatch(mesh, group, { count: 2, uuid, ...more });
+    expect((await put({ block, headers })).status).toBe(201);
+    const [batch] = mesh.driver.state().batches.values();
+    expect([...(batch?.assets?.starts ?? [])]).toEqual([0, 0, 8]);
+    expect((await put({ block, headers })).status).toBe(200);
+    expect((await problem(await put({ block: testBlock(2) }))).code).toBe('conflict');
+    const short = { block: testBlock(2), headers: { 'x-perigee-asset-bytes': '3' } };
+    expect((await problem(await put(short))).code).toBe('invalid_request');
+    const long = { block: testBlock(2), headers: { 'x-perigee-asset-bytes': '100000' } };
+    expect((await problem(await put(long))).code).toBe('invalid_request');
+  });
+
   it.each([
     ['too few payloads', { count: 3, block: testBlock(2) }, 'invalid_request'],
     ['bytes left over', { count: 1, block: testBlock(2) }, 'invalid_request'],

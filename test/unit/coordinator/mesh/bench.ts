@@ -230,6 +230,7 @@ export async function createMeshBench(
         blockHash: '0'.repeat(64),
         count: payloads.length,
         block: encodeBlock(payloads),
+        assets: null,
       });
       return answer.kind === 'batchTaken' ? answer.batch : 0;
     },

@@ -71,6 +71,7 @@ for (let number = restored.nextBatch; ; number += 1) {
       blockHash: '0'.repeat(64),
       count: tasks,
       block: encodeBlock(payloads),
+      assets: null,
       atMs: 1,
       submittedAfter: outcomeNumber,
     },

@@ -63,7 +63,13 @@ export function createBench(
     },
     turn: (...events) => [...events, { kind: 'turnEnded' } as const].flatMap(bench.tell),
     pass(ms) {
-      bench.now += ms;
+      // Two ticks, so that a long while is not taken for a pause of the process.
+      const endMs = bench.now + ms;
+      if (ms >= state.settings.pausedMs) {
+        bench.now = endMs - 1;
+        bench.tell({ kind: 'clockTicked' });
+      }
+      bench.now = endMs;
       return bench.turn({ kind: 'clockTicked' });
     },
   };

@@ -184,6 +184,39 @@ describe('a drain', () => {
   });
 });
 
+describe('a pause of the process', () => {
+  const short = { ...spec, taskTimeoutMs: 10_000 };
+
+  function runningShort(): CoreBench {
+    const bench = benchWithWorker(short);
+    bench.turn(grant(short, [0]));
+    bench.turn(started(1, ref(0)));
+    return bench;
+  }
+
+  it('leaves out the first tick: a task that ended meanwhile is not taken to be overdue', () => {
+    const bench = runningShort();
+    bench.now += 20_000;
+    expect(bench.turn({ kind: 'clockTicked' }, ended(1, ref(0)))).toEqual([
+      { kind: 'sendReport', report: 2, outcomes: [succeeded(ref(0))] },
+    ]);
+    expect(bench.pass(50)).toEqual([]);
+  });
+
+  it('does not save a task that goes on for too long: the next tick ends it', () => {
+    const bench = runningShort();
+    bench.now += 20_000;
+    expect(bench.turn({ kind: 'clockTicked' })).toEqual([]);
+    expect(bench.pass(50)).toEqual([{ kind: 'killWorker', worker: 1 }]);
+  });
+
+  it('is not what a busy process does: late ticks count', () => {
+    const bench = runningShort();
+    for (let at = 0; at < 24; at += 1) expect(bench.pass(400)).toEqual([]);
+    expect(bench.pass(499)).toEqual([{ kind: 'killWorker', worker: 1 }]);
+  });
+});
+
 describe('a refusal', () => {
   it('ends the agent with what the coordinator said', () => {
     const bench = createBench({ offline: true });

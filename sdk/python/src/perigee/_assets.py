@@ -1,0 +1,79 @@
+"""The imagery that calls read, told with them so that a task runs beside a cache that has it."""
+import hashlib
+
+from perigee._compat import text_type, to_bytes
+
+#: As the coordinator looks at; what a call reads beyond is fetched where the call runs.
+ASSETS_MAX = 32
+#: How deep lists and dicts in arguments are looked through.
+DEPTH_MAX = 4
+#: Elements of one list or dict in arguments that are looked at.
+ELEMENTS_MAX = 100
+
+_SCHEMES = (u's3://', u'gs://', u'file:', u'data:')
+_WEB_SCHEMES = (u'https://', u'http://')
+_WEB_SUFFIXES = (u'.tif', u'.tiff', u'.jp2', u'.vrt', u'.nc')
+
+
+def pack_assets(uris):
+    """The assets of one call as they are sent: their number, then 8 bytes for each.
+
+    Parameters
+    ----------
+    uris : iterable of str
+        Asset URIs; doubles count once.
+
+    Raises
+    ------
+    TypeError
+        One of them is not text.
+    """
+    ids = []
+    for uri in uris:
+        if isinstance(uri, bytes):
+            uri = uri.decode('utf-8')
+        if not isinstance(uri, text_type):
+            raise TypeError('assets must be URIs, not %s: %r' % (type(uri).__name__, uri))
+        asset = hashlib.sha256(to_bytes(uri)).digest()[:8]
+        if asset not in ids:
+            ids.append(asset)
+    ids = ids[:ASSETS_MAX]
+    return bytes(bytearray([len(ids)])) + b''.join(ids)
+
+
+def find_assets(args, kwargs):
+    """Asset URIs among arguments: `s3://`, `gs://`, `file:` and `data:`, and web addresses of rasters."""
+    found = []
+    _search(args, found, 0)
+    _search(kwargs, found, 0)
+    return found
+
+
+def _search(value, found, depth):
+    if isinstance(value, (bytes, text_type)):
+        _look_at(value, found)
+    elif depth > DEPTH_MAX or len(found) >= ASSETS_MAX:
+        return
+    elif isinstance(value, dict):
+        # Of a mapping that runs code of its own nothing is asked but what a dict has.
+        for key in list(value)[:ELEMENTS_MAX]:
+            _search(value[key], found, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for element in value[:ELEMENTS_MAX]:
+            _search(element, found, depth + 1)
+
+
+def _look_at(value, found):
+    if not 5 < len(value) < 4096:
+        return
+    if isinstance(value, bytes):
+        try:
+            value = value.decode('utf-8')
+        except UnicodeDecodeError:
+            return
+    if value.startswith(_SCHEMES):
+        found.append(value)
+    elif value.startswith(_WEB_SCHEMES):
+        path = value.split(u'#', 1)[0].split(u'?', 1)[0].lower()
+        if path.endswith(_WEB_SUFFIXES):
+            found.append(value)

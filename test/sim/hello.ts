@@ -1,0 +1,35 @@
+/** What simulated nodes say of themselves. */
+import type { ImageDigest, NodeId } from '../../protocol/wire/ids.ts';
+import type { Hello } from '../../protocol/wire/messages.ts';
+import type { Capacity } from '../../protocol/wire/task.ts';
+
+/** The image that every simulated node has. */
+export const simImage = `sha256:${'0'.repeat(64)}` as ImageDigest;
+
+/** A hello of a node that holds nothing. */
+export function simHello(options: { node: NodeId; capacity: Capacity }): Hello {
+  return {
+    kind: 'hello',
+    protocol: 1,
+    software: 'sim',
+    joinToken: null,
+    nodeName: options.node,
+    instance: null,
+    capacity: options.capacity,
+    images: [
+      {
+        digest: simImage,
+        names: ['image'],
+        python: { implementation: 'CPython', version: '2.7.18' },
+        arch: 'x64',
+        sizeBytes: 1,
+      },
+    ],
+    isolation: 'standard',
+    mounts: [],
+    peerAddresses: [],
+    pid: 1,
+    held: [],
+    draining: false,
+  };
+}
