@@ -16,14 +16,15 @@ ${list(defaultRecipes())} and their client environments.
 const parameters = process.argv.slice(2);
 let profile = 'run';
 const recipes = [];
-for (let index = 0; index < parameters.length; index += 1) {
-  const [, option, inline] = /^(--for|--image)(?:=(.*))?$/.exec(parameters[index]) ?? [];
-  if (parameters[index] === '--help' || parameters[index] === '-h') {
+while (parameters.length > 0) {
+  const parameter = parameters.shift();
+  const [, option, inline] = /^(--for|--image)(?:=(.*))?$/.exec(parameter) ?? [];
+  if (parameter === '--help' || parameter === '-h') {
     process.stdout.write(help);
     process.exit(0);
   }
-  if (option === undefined) refuse(`${parameters[index]} is not an option`);
-  const value = inline ?? parameters[(index += 1)];
+  if (option === undefined) refuse(`${parameter} is not an option`);
+  const value = inline ?? parameters.shift();
   if (option === '--image') recipes.push(recipeOf(value));
   else if (profiles.includes(value)) profile = value;
   else refuse(`--for=${value} is not an option`);

@@ -142,8 +142,8 @@ function statisticsByGdal(): {
   const variance = inside.reduce((sum, value) => sum + (value - mean) ** 2, 0) / count;
   return {
     count,
-    min: Math.min(...inside),
-    max: Math.max(...inside),
+    min: inside.reduce((least, value) => Math.min(least, value)),
+    max: inside.reduce((most, value) => Math.max(most, value)),
     mean,
     std: Math.sqrt(variance),
   };
