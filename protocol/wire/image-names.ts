@@ -2,8 +2,17 @@
 
 /** The image that DLRun's names, and no name at all, stand for. */
 export const geospatialPython2 = 'perigee/geospatial:py2.7';
-/** The Python 3 twin with numpy. */
+/** The Python 3 image of every machine; on x64 another name of `perigee/geospatial:py3.11`. */
 export const basePython3 = 'perigee/python:py3.11';
+/** Minor versions of Python 3 that set-up has a geospatial image for. */
+export const geospatialPython3Minors = ['3.9', '3.11', '3.13'] as const;
+
+/** The geospatial image for a Python's minor version; undefined where set-up has none. */
+export function findGeospatialImage(minor: string): string | undefined {
+  if (minor === '2.7') return geospatialPython2;
+  const isMade = geospatialPython3Minors.some((each) => each === minor);
+  return isMade ? `perigee/geospatial:py${minor}` : undefined;
+}
 
 const originalPrefix = 'us.gcr.io/dl-ci-cd/images/tasks/';
 const python2Paths = ['public/geospatial/', 'public/py2', 'public/alpha/py2', 'base/task-base'];

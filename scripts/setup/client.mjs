@@ -5,8 +5,6 @@
 // script starts, the system's own python3 among them, are not touched by it.
 
 import {
-  chmodSync,
-  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -15,9 +13,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { run } from './commands.mjs';
-import { distPackages, librariesOf, loaderName, removeTree } from './images/build-image.mjs';
+import { distPackages, patchInterpreter, removeTree } from './images/build-image.mjs';
 import { recipeDigest } from './images/recipes.mjs';
 import { checkout, clientFolder, imageFolder } from './places.mjs';
 
@@ -39,7 +37,7 @@ export async function makeClient(recipe) {
   removeTree(work);
   mkdirSync(work);
   try {
-    await patchInterpreter(recipe, work);
+    await copyInterpreter(recipe, work);
     linkStandardLibrary(recipe, work);
     writeFileSync(join(work, stampName), stamp(recipe));
     removeTree(final);
@@ -58,29 +56,12 @@ export function removeUnfinishedClients() {
   }
 }
 
-async function patchInterpreter(recipe, folder) {
-  const rootfs = rootfsOf(recipe);
-  const name = `python${recipe.pythonVersion}`;
-  const program = join(folder, 'bin', name);
-  mkdirSync(join(folder, 'bin'));
-  copyFileSync(join(rootfs, 'usr/bin', name), program);
-  chmodSync(program, 0o755);
-  const libraries = librariesOf(rootfs);
-  await run(
-    'patchelf',
-    [
-      '--set-interpreter',
-      join(libraries, loaderName()),
-      // RPATH, not RUNPATH: it must also serve the libraries that wheels load.
-      '--force-rpath',
-      '--set-rpath',
-      libraries,
-      program,
-    ],
-    { problem: `The interpreter of ${recipe.name} could not be patched` },
-  );
+async function copyInterpreter(recipe, folder) {
+  const programs = join(folder, 'bin');
+  const place = { rootfs: rootfsOf(recipe), folder: programs };
+  const name = basename(await patchInterpreter(recipe, place));
   for (const link of ['python', `python${recipe.pythonVersion[0]}`]) {
-    symlinkSync(name, join(folder, 'bin', link));
+    symlinkSync(name, join(programs, link));
   }
 }
 

@@ -9,11 +9,11 @@ import { logFile, ownFolder, perigeeHome } from './places.mjs';
 import { makePlan, removeUnfinished } from './plan.mjs';
 
 /**
- * Does what is missing for the profile and returns the number of steps that it took.
+ * Does what is missing for the profile, and for recipes beside the default ones, and returns the number of steps that it took.
  * @throws SetupError with what to do about it.
  */
-export async function ensureSetup(profile, say) {
-  const missing = makePlan(profile);
+export async function ensureSetup(profile, say, recipes = []) {
+  const missing = makePlan(profile, recipes);
   if (missing.length === 0) return 0;
   refuseWithoutRoot(missing, profile);
   // Slot users must be able to read what root makes, whatever the caller's umask.
@@ -24,7 +24,7 @@ export async function ensureSetup(profile, say) {
   try {
     locks.push(await takeLock(join(ownFolder, 'setup.lock'), onWaiting));
     locks.push(await takeLock(join(perigeeHome(), 'setup.lock'), onWaiting));
-    const steps = makePlan(profile);
+    const steps = makePlan(profile, recipes);
     removeUnfinished();
     if (steps.length === 0) return 0;
     rmSync(logFile, { force: true });

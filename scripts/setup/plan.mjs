@@ -5,17 +5,18 @@ import { join } from 'node:path';
 import { clientIsReady, makeClient, removeUnfinishedClients } from './client.mjs';
 import { installDebianPackages, missingDebianPackages } from './debian-packages.mjs';
 import { buildImage, findImage, removeUnfinishedImages } from './images/build-image.mjs';
-import { recipesForThisMachine } from './images/recipes.mjs';
+import { defaultRecipes, diskMbOf } from './images/recipes.mjs';
 import { installNpmPackages, nodeVersionWanted, npmPackagesAreReady } from './npm-packages.mjs';
 import { checkout, clientFolder, imagesFolder } from './places.mjs';
 
 export const profiles = ['run', 'test'];
 
 /**
- * The steps that are still to do. `after` names the steps that must have ended before; steps that
+ * The steps that are still to do, for the default images and those of `recipes` beside them. `after` names the steps that must have ended before; steps that
  * wait for nothing run side by side.
  */
-export function makePlan(profile) {
+export function makePlan(profile, recipes = []) {
+  const wanted = [...new Set([...defaultRecipes(), ...recipes])];
   const steps = [];
   if (!npmPackagesAreReady()) {
     steps.push({
@@ -39,18 +40,18 @@ export function makePlan(profile) {
       perform: () => installDebianPackages(debian),
     });
   }
-  for (const recipe of recipesForThisMachine()) {
+  for (const recipe of wanted) {
     if (findImage(recipe) !== undefined) continue;
     steps.push({
       id: recipe.name,
       what: `image ${recipe.name}`,
       where: imagesFolder(),
-      diskMb: recipe.pythonVersion === '2.7' ? 320 : 160,
+      diskMb: diskMbOf(recipe),
       after: ['debian'],
       perform: (tools) => buildImage(recipe, tools),
     });
   }
-  for (const recipe of recipesForThisMachine()) {
+  for (const recipe of wanted) {
     if (clientIsReady(recipe)) continue;
     steps.push({
       id: `client ${recipe.pythonVersion}`,

@@ -36,6 +36,8 @@ export interface Mesh {
 export interface MeshOptions {
   /** Local nodes at most; 2 by default. */
   nodes?: number;
+  /** Folders as `--mount` takes them. */
+  mounts?: readonly string[];
   /** What `up` is started by, for example `unshare`, given its data directory. */
   within?(data: string): string[];
 }
@@ -63,6 +65,7 @@ async function start(
     ...(options.within?.(data) ?? []),
     join(root, 'scripts/perigee'),
     ...['up', '--json', '--data', data, '--nodes', String(options.nodes ?? 2)],
+    ...(options.mounts ?? []).flatMap((mount) => ['--mount', mount]),
   ];
   const up = spawn(program, words, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';

@@ -3,6 +3,7 @@ import {
   chmodSync,
   constants,
   cpSync,
+  existsSync,
   lstatSync,
   mkdtempSync,
   readFileSync,
@@ -15,6 +16,7 @@ import { describe, expect, it } from 'vitest';
 import { checkout, imageOf, runProgram } from './run-program.ts';
 
 const scenes = join(checkout, 'scripts/demo/scenes');
+const recipeFolder = join(checkout, 'scripts/setup/images');
 
 /** Runs a program in the image as a sandbox does: another user, read-only, nothing of the host. */
 function inImage(folder: string, command: string[]): string[] {
@@ -42,9 +44,26 @@ describe.each([
       pyproj: /^2\.2\./,
       rasterio: /^1\./,
       geopandas: /^0\.6\./,
+      scipy: /^1\.2\./,
+      'scikit-image': /^0\.14\./,
+      'scikit-learn': /^0\.20\./,
+      matplotlib: /^2\.2\./,
+      rasterstats: /^0\.14\./,
+      affine: /^2\./,
+      requests: /^2\./,
     },
   },
-  { version: '3.11', name: 'perigee/python:py3.11', packages: { numpy: /^\d/ } },
+  {
+    version: '3.11',
+    name: 'perigee/geospatial:py3.11',
+    packages: Object.fromEntries(
+      [
+        ...['numpy', 'pandas', 'shapely', 'fiona', 'pyproj', 'rasterio', 'geopandas', 'scipy'],
+        ...['scikit-image', 'scikit-learn', 'matplotlib', 'rasterstats', 'affine', 'requests'],
+        ...['xarray', 'rioxarray', 'rio-tiler', 'odc-stac', 'pystac-client'],
+      ].map((name) => [name, /^\d/]),
+    ),
+  },
 ])('the image $name', ({ version, name, packages }) => {
   const { folder, about } = imageOf(version);
   const rootfs = join(folder, 'rootfs');
@@ -124,4 +143,45 @@ it('reads real pixels and projects coordinates in perigee/geospatial:py2.7', asy
   rmSync(near, { recursive: true });
   expect(ended.stderr).toBe('');
   expect(ended.stdout).toBe('279558.3 9115166.5\n31985 (128, 128) 26\n');
+});
+
+it.each([
+  { lock: 'geospatial-py2.7', wanted: 'geospatial-py2.7.in', version: '2.7' },
+  { lock: 'geospatial-py3.11', wanted: 'geospatial-py3.in', version: '3.11' },
+])('holds all that $lock names, by digest, and nothing else', ({ lock, wanted, version }) => {
+  const files = [`${lock}.txt`, `${lock}-source.txt`].filter((name) =>
+    existsSync(join(recipeFolder, name)),
+  );
+  const locked = files
+    .flatMap((name) => readFileSync(join(recipeFolder, name), 'utf8').split('\n'))
+    .flatMap((line) => /^([^#\s=]+)==(\S+) \\$/.exec(line)?.slice(1, 3).join('==') ?? [])
+    .sort();
+  const hashes = files
+    .flatMap((name) => readFileSync(join(recipeFolder, name), 'utf8').split('\n'))
+    .filter((line) => /^ +--hash=sha256:[0-9a-f]{64}$/.test(line));
+  expect(hashes.length).toBe(locked.length);
+  const { about } = imageOf(version);
+  const held = Object.entries(about.packages).map(([name, number]) => `${name}==${number}`);
+  const normal = (pin: string): string => pin.replaceAll('.functools-', '-functools-');
+  expect(held.map(normal).sort()).toEqual(locked.map(normal));
+  for (const line of readFileSync(join(recipeFolder, wanted), 'utf8').split('\n')) {
+    const name = /^[a-z0-9-]+/.exec(line)?.[0];
+    if (name !== undefined) expect(Object.keys(about.packages)).toContain(name);
+  }
+});
+
+it('lists in THIRD-PARTY.md all that the images hold', async () => {
+  const program = join(checkout, 'scripts/third-party/main.mjs');
+  const ended = await runProgram([process.execPath, program, '--check']);
+  expect({ status: ended.status, stderr: ended.stderr }).toEqual({ status: 0, stderr: '' });
+});
+
+it('keeps the licences of what it redistributes', () => {
+  for (const version of ['2.7', '3.11']) {
+    const { folder, about } = imageOf(version);
+    for (const name of Object.keys(about.debianPackages)) {
+      const copyright = join(folder, 'rootfs/usr/share/doc', name, 'copyright');
+      expect({ name, isThere: existsSync(copyright) }).toEqual({ name, isThere: true });
+    }
+  }
 });

@@ -77,6 +77,7 @@ export interface ImageDescription {
   python: { implementation: string; version: string; path: string };
   arch: string;
   packages: Record<string, string>;
+  debianPackages: Record<string, string>;
   sizeBytes: number;
   builtAt: string;
 }

@@ -6,6 +6,7 @@ import type { ImageDigest, NamespaceName } from '../../../protocol/wire/ids.ts';
 import {
   basePython3,
   canonicalImageName,
+  findGeospatialImage,
   geospatialPython2,
 } from '../../../protocol/wire/image-names.ts';
 import type { NodeImage, PythonVersion } from '../../../protocol/wire/task.ts';
@@ -159,7 +160,8 @@ export function requireReady(image: KnownImage, name: string): void {
 
 function defaultName(images: readonly KnownImage[], python: PythonVersion | null): string {
   if (python === null) return geospatialPython2;
-  const fits = [geospatialPython2, basePython3].find((name) => {
+  const own = findGeospatialImage(minorOf(python));
+  const fits = [own ?? geospatialPython2, basePython3].find((name) => {
     const image = findImage(images, name);
     return image !== undefined && pythonTag(image.python) === pythonTag(python);
   });
@@ -176,10 +178,15 @@ export function unknownImage(images: readonly KnownImage[], name: string): Perig
       details: { image: name, served, near },
     });
   }
+  const minor = /^perigee\/geospatial:py([0-9.]+)$/.exec(name)?.[1];
+  const made = minor === undefined ? undefined : findGeospatialImage(minor);
   return new PerigeeError(
     'image_unknown',
     `No machine of this mesh has the image "${name}".${hint} Served: ${served.join(', ')}.`,
-    { details: { image: name, served, near } },
+    {
+      ...(made !== undefined && { fix: `${setUpFor(made)}, or use one of the images served.` }),
+      details: { image: name, served, near },
+    },
   );
 }
 
@@ -190,18 +197,31 @@ function mismatch(
   const client = pythonTag(wanted.python);
   const other = images.find((image) => pythonTag(image.python) === client)?.names[0];
   const launcher = launcherFor(wanted.image.python);
+  const made = findGeospatialImage(minorOf(wanted.python));
+  const minors = [...new Set(images.map((image) => pythonTag(image.python)))].sort();
+  const setUp = made === undefined ? null : `${setUpFor(made)} and choose image="${made}"`;
   const choices = [
-    other === undefined ? null : `choose image="${other}"`,
+    other === undefined ? setUp : `choose image="${other}"`,
     launcher === null ? `run your script with ${pythonTag(wanted.image.python)}` : launcher,
   ].filter((choice) => choice !== null);
   return new PerigeeError(
     'version_mismatch',
-    `Your function was pickled by ${client}; image ${wanted.name} runs ${pythonTag(wanted.image.python)}. A pickle works only where implementation and minor version are the same.`,
+    `Your function was pickled by ${client}; image ${wanted.name} runs ${pythonTag(wanted.image.python)}. A pickle works only where implementation and minor version are the same. This mesh serves ${minors.join(', ')}.`,
     {
       fix: `To mend it, ${choices.join(', or ')}.`,
-      details: { client, image: pythonTag(wanted.image.python) },
+      details: { client, image: pythonTag(wanted.image.python), served: minors },
     },
   );
+}
+
+function minorOf(python: PythonVersion): string {
+  return python.implementation === 'CPython'
+    ? python.version.split('.').slice(0, 2).join('.')
+    : python.implementation;
+}
+
+function setUpFor(image: string): string {
+  return `run \`npm run setup -- --image ${image}\` where the nodes are`;
 }
 
 function launcherFor(python: PythonVersion): string | null {
@@ -210,6 +230,9 @@ function launcherFor(python: PythonVersion): string | null {
       return 'run your script with `scripts/perigee python`';
     case 'CPython 3.11':
       return 'run your script with `scripts/perigee python --py3`';
+    case 'CPython 3.9':
+    case 'CPython 3.13':
+      return `run your script with \`scripts/perigee python --py${minorOf(python)}\``;
     default:
       return null;
   }

@@ -25,13 +25,13 @@ import { describePackage, downloadPackages } from './debian-source.mjs';
 import { recipeDigest, requirementsPath } from './recipes.mjs';
 
 const buildingPrefix = '.building-';
+const toolsName = 'tools';
 const triplets = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 
 /** Dependencies that only install scripts and administrators use. */
 const packagesLeftOut =
-  /^(perl.*|libperl.*|debconf|openssl|dpkg|mawk|mime-support|mailcap|readline-common|gcc-.*-base)$/;
+  /^(perl.*|libperl.*|debconf|openssl|dpkg|mawk|mime-support|mailcap|readline-common)$/;
 const filesLeftOut = [
-  './usr/share/doc/*',
   './usr/share/man/*',
   './usr/share/locale/*',
   './usr/share/info/*',
@@ -81,24 +81,17 @@ export async function buildImage(recipe, { onNotice }) {
   makeFolder(image);
   makeFolder(rootfs);
   try {
-    const archives = await downloadPackages({
-      suite: recipe.suite,
-      isFrozen: recipe.isFrozen,
-      names: recipe.debianPackages,
-      folder: join(work, 'apt'),
-      onNotice,
-    });
-    const tools = join(work, 'tools');
-    const debianPackages = await unpackPackages(archives, { rootfs, tools });
-    await finishSystem(rootfs, recipe);
+    const debianPackages = await makeRoot(recipe, { work, rootfs, onNotice });
     const python = imagePython(rootfs, recipe);
     const dist = distPackages(rootfs, recipe);
+    const client = join(image, 'client-packages');
+    const tools = join(work, toolsName);
+    await installRequirements(python, { tools, file: recipe.clientRequirements, target: client });
     await installRequirements(python, { tools, file: recipe.requirements, target: dist });
-    await installRequirements(python, {
-      tools,
-      file: recipe.clientRequirements,
-      target: join(image, 'client-packages'),
-    });
+    if (recipe.sourceRequirements !== undefined) {
+      await installFromSource(recipe, { work, rootfs, client, target: dist });
+    }
+    drawWithoutScreen(dist);
     await trimAndCompile(python, { image, rootfs, dist, recipe });
     await checkImports(python, recipe);
     await setModes(image);
@@ -123,6 +116,23 @@ export async function buildImage(recipe, { onNotice }) {
   } finally {
     removeTree(work);
   }
+}
+
+/**
+ * The root file system with the interpreter and no Python packages; pip goes to `<work>/tools`.
+ * Returns the versions of its Debian packages.
+ */
+export async function makeRoot(recipe, { work, rootfs, onNotice }) {
+  const archives = await downloadPackages({
+    suite: recipe.suite,
+    isFrozen: recipe.isFrozen,
+    names: recipe.debianPackages,
+    folder: join(work, 'apt'),
+    onNotice,
+  });
+  const debianPackages = await unpackPackages(archives, { rootfs, tools: join(work, toolsName) });
+  await finishSystem(rootfs, recipe);
+  return debianPackages;
 }
 
 /** How to run the image's interpreter on this system as it is, whatever libraries this has. */
@@ -188,6 +198,9 @@ async function unpackPackages(archives, { rootfs, tools }) {
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, unpackNext));
+  // Of the documentation only what a redistributor owes: each package's copyright and licences.
+  const copyright = ['!', '-type', 'd', '!', '-name', 'copyright'];
+  await run('find', [join(rootfs, 'usr/share/doc'), '-mindepth', '2', ...copyright, '-delete']);
   return Object.fromEntries(Object.entries(versions).sort());
 }
 
@@ -246,19 +259,24 @@ async function finishSystem(rootfs, recipe) {
   await run(file('sbin/ldconfig'), ['-r', rootfs], { problem: 'The library cache was not made' });
 }
 
-async function installRequirements(python, { tools, file, target }) {
+/** Runs Debian's pip for the image, from its wheels, by the image's interpreter. */
+export async function runPip(python, { tools, parameters, problem }) {
   const start =
     'import glob, sys\n' +
     'sys.path[:0] = sorted(glob.glob(sys.argv.pop(1) + "/*.whl"))\n' +
     'from pip._internal.cli.main import main\n' +
     'sys.exit(main())\n';
-  await run(
-    python[0],
-    [
-      ...python.slice(1),
-      '-c',
-      start,
-      join(tools, 'usr/share/python-wheels'),
+  const wheels = join(tools, 'usr/share/python-wheels');
+  await run(python[0], [...python.slice(1), '-c', start, wheels, ...parameters], {
+    env: pipEnvironment(),
+    problem,
+  });
+}
+
+async function installRequirements(python, { tools, file, target }) {
+  await runPip(python, {
+    tools,
+    parameters: [
       'install',
       '--quiet',
       '--disable-pip-version-check',
@@ -274,9 +292,59 @@ async function installRequirements(python, { tools, file, target }) {
       '--requirement',
       requirementsPath(file),
     ],
-    { env: pipEnvironment(), problem: `The Python packages of ${file} could not be installed` },
+    problem: `The Python packages of ${file} could not be installed`,
+  });
+  removeTree(join(target, 'bin'));
+}
+
+/**
+ * Packages of which the index has no wheel: built from their source distributions by the image's own
+ * interpreter and the setuptools of its client packages, then installed as wheels.
+ */
+async function installFromSource(recipe, { work, rootfs, client, target }) {
+  const wheels = join(work, 'wheels');
+  // A build starts programs by the interpreter's path, so the interpreter must run as it is here.
+  const python = await patchInterpreter(recipe, { rootfs, folder: join(work, 'bin') });
+  const env = { ...pipEnvironment(), PYTHONHOME: join(rootfs, 'usr'), PYTHONPATH: client };
+  const common = ['--quiet', '--disable-pip-version-check', '--no-input', '--no-cache-dir'];
+  const options = [...common, '--no-deps', '--require-hashes', '--no-build-isolation'];
+  const file = requirementsPath(recipe.sourceRequirements);
+  await run(
+    python,
+    [...['-m', 'pip', 'wheel', ...options, '--no-binary', ':all:'], '-w', wheels, '-r', file],
+    { env, problem: `The packages of ${recipe.sourceRequirements} could not be built` },
+  );
+  const built = readdirSync(wheels).map((name) => join(wheels, name));
+  await run(
+    python,
+    ['-m', 'pip', 'install', ...common, '--no-deps', '--no-compile', '-t', target, ...built],
+    { env, problem: `The packages of ${recipe.sourceRequirements} could not be installed` },
   );
   removeTree(join(target, 'bin'));
+}
+
+/** A copy of the image's interpreter that runs on this system by its path; returns the path. */
+export async function patchInterpreter(recipe, { rootfs, folder }) {
+  const name = `python${recipe.pythonVersion}`;
+  const program = join(folder, name);
+  mkdirSync(folder);
+  copyFileSync(join(rootfs, 'usr/bin', name), program);
+  chmodSync(program, 0o755);
+  const libraries = librariesOf(rootfs);
+  await run(
+    'patchelf',
+    [
+      '--set-interpreter',
+      join(libraries, loaderName()),
+      // RPATH, not RUNPATH: it must also serve the libraries that wheels load.
+      '--force-rpath',
+      '--set-rpath',
+      libraries,
+      program,
+    ],
+    { problem: `The interpreter of ${recipe.name} could not be patched` },
+  );
+  return program;
 }
 
 /** The caller's pip settings, save those that would put packages elsewhere. */
@@ -297,6 +365,13 @@ function pipEnvironment() {
   ];
   for (const name of misleading) delete env[name];
   return env;
+}
+
+/** matplotlib 2's wheel asks for Tk, which no image has; later ones find out for themselves. */
+function drawWithoutScreen(dist) {
+  const path = join(dist, 'matplotlib/mpl-data/matplotlibrc');
+  if (!isThere(path)) return;
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/^backend *: *TkAgg/m, 'backend : Agg'));
 }
 
 /** Drops the packages' own tests and compiles the rest: sandboxes cannot write .pyc files. */

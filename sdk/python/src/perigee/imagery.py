@@ -7,6 +7,7 @@ import posixpath
 import re
 
 from perigee.errors import NotFoundError, PerigeeError
+from perigee.tiles import Tile, tile_from_key, tile_from_latlon, tiles_from_shape  # noqa: F401
 
 #: Where a sandbox has its mounts.
 MOUNT_ROOT = '/data'
