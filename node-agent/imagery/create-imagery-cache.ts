@@ -22,6 +22,7 @@ import type { HeldAsset } from './held-pieces.ts';
 import { createHeldPieces } from './held-pieces.ts';
 import type { Origins } from './origins/create-origins.ts';
 import type { OriginFacts } from './origins/port.ts';
+import type { BlockHolder, BlockPeers, PeerAsset, PeerBlock } from './peers/port.ts';
 import type { AssetRequest, AssetVersion, ByteRange, ImageryCache, WholeAsset } from './port.ts';
 import type { ReadSource } from './read-counts.ts';
 import { createReadCounts } from './read-counts.ts';
@@ -41,6 +42,8 @@ export interface ImageryDeps {
   origins: Origins;
   now(): number;
   warn(message: string): void;
+  /** Nodes that may have a block before the origin is asked. */
+  peers?: (holder: BlockHolder) => BlockPeers;
 }
 
 /** A block in memory, on its way to those who asked and to the disk. */
@@ -51,6 +54,8 @@ interface ArrivedBlock {
 
 /** Blocks that one read brings at a time: what they hold in memory is bounded by it. */
 const blocksAtOnce = 8;
+/** Assets for which this node fetches on behalf of others; the ones read last. */
+const enteredMax = 10_000;
 
 /** A cache on a folder; `start` it before use. */
 export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings): ImageryCache {
@@ -62,6 +67,12 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
   const looks = createFlights<OriginFacts>();
   const arrivals = createFlights<ArrivedBlock>();
   const wholes = createFlights<void>();
+
+  /** Assets that somebody here reads, for whom peers may ask: with a namespace that may read them. */
+  const entered = new Map<string, { asset: HeldAsset; namespace: NamespaceName }>();
+  /** Blocks that are just coming from a peer: another peer must not be made to wait for them. */
+  const viaPeer = new Set<string>();
+  const peers = deps.peers?.(makeHolder());
 
   const look = async (request: AssetRequest, signal: AbortSignal): Promise<OriginFacts> => {
     const key = `${origins.scopeOf(request)} ${request.uri}`;
@@ -100,7 +111,16 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       blockBytes,
     };
     const key = createHash('sha256').update(Object.values(meta).join('\0')).digest('hex');
-    return held.enter(key, meta);
+    const asset = held.enter(key, meta);
+    if (peers !== undefined) {
+      entered.delete(key);
+      entered.set(key, { asset, namespace });
+      for (const oldest of entered.keys()) {
+        if (entered.size <= enteredMax) break;
+        entered.delete(oldest);
+      }
+    }
+    return asset;
   };
 
   const fetchRun = async (
@@ -122,11 +142,15 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
   const bring = (
     asset: HeldAsset,
     indexes: readonly number[],
-    options: { namespace: NamespaceName; signal: AbortSignal },
+    options: { namespace: NamespaceName; signal: AbortSignal; mayAskOwner?: boolean },
   ): Promise<ArrivedBlock>[] => {
     const fresh = indexes.filter((index) => !arrivals.has(`${asset.key}/${index}`));
     const runs = new Map<number, (index: number, signal: AbortSignal) => Promise<Uint8Array>>();
-    for (const run of joinNeighbours(asset.meta, fresh)) {
+    const together =
+      peers?.hasMembers(asset.key) === true
+        ? fresh.map((index) => [index])
+        : joinNeighbours(asset.meta, fresh);
+    for (const run of together) {
       const share = shareRun(asset.meta, run, (range, signal) =>
         fetchRun(asset, { range, namespace: options.namespace, signal }),
       );
@@ -138,17 +162,96 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         async (signal) => {
           const fetchOne = runs.get(index);
           if (fetchOne === undefined) throw new Error('A flight ended before it was joined.');
-          const bytes = await fetchOne(index, signal);
-          const sum = createHash('sha256').update(bytes).digest('hex');
-          await held.keep(asset, { index, sum }, bytes).catch((caught: unknown) => {
-            deps.warn(`A block could not be kept: ${toError(caught).message}`);
+          const arrived = await bringOne(asset, index, {
+            signal,
+            mayAskOwner: options.mayAskOwner !== false,
+            fromOrigin: (ended) => fetchOne(index, ended),
           });
-          return { bytes, source: 'origin' };
+          await held
+            .keep(asset, { index, sum: arrived.sum }, arrived.bytes)
+            .catch((caught: unknown) => {
+              deps.warn(`A block could not be kept: ${toError(caught).message}`);
+            });
+          return arrived;
         },
         options.signal,
       ),
     );
   };
+
+  /** From a peer when one has it or is to fetch it, else from the origin; from both when it is slow. */
+  const bringOne = async (
+    asset: HeldAsset,
+    index: number,
+    options: {
+      signal: AbortSignal;
+      mayAskOwner: boolean;
+      fromOrigin(signal: AbortSignal): Promise<Uint8Array>;
+    },
+  ): Promise<PeerBlock> => {
+    const fromOrigin = async (signal: AbortSignal): Promise<PeerBlock> => {
+      const bytes = await options.fromOrigin(signal);
+      const sum = createHash('sha256').update(bytes).digest('hex');
+      peers?.settle(asset.key, index, sum);
+      return { bytes, sum, source: 'origin' };
+    };
+    if (peers === undefined) return fromOrigin(options.signal);
+    const name = `${asset.key}/${index}`;
+    const found = await peers
+      .fetch(peerAssetOf(asset), index, {
+        signal: options.signal,
+        mayAskOwner: options.mayAskOwner,
+        onAsked: () => viaPeer.add(name),
+        onGivenUp: () => viaPeer.delete(name),
+        fromOrigin,
+        check: async (range, signal) => {
+          const one = entered.get(asset.key);
+          if (one === undefined) return undefined;
+          return fetchRun(asset, { range, namespace: one.namespace, signal });
+        },
+      })
+      .finally(() => viaPeer.delete(name));
+    return found ?? fromOrigin(options.signal);
+  };
+
+  function makeHolder(): BlockHolder {
+    return {
+      findSum: (key, index) => held.assets.get(key)?.pieces.get(index)?.sum,
+      listHeld(key) {
+        const asset = held.assets.get(key);
+        return [...(asset?.pieces.values() ?? [])].flatMap(({ index, sum }) =>
+          index === 'whole' ? [] : [{ index, sum }],
+        );
+      },
+      listComing(key) {
+        const one = entered.get(key);
+        if (one === undefined) return [];
+        return Array.from({ length: blockCount(one.asset.meta) }, (_, index) => index).filter(
+          (index) => arrivals.has(`${key}/${index}`) && !viaPeer.has(`${key}/${index}`),
+        );
+      },
+      scopeOf: (key) => (held.assets.get(key) ?? entered.get(key)?.asset)?.meta.scope,
+      async read(key, index) {
+        const asset = held.assets.get(key);
+        if (asset === undefined || index >= blockCount(asset.meta)) return undefined;
+        return readHeld(asset, index, rangeOfBlock(asset.meta, index));
+      },
+      isComing: (key, index) => arrivals.has(`${key}/${index}`) && !viaPeer.has(`${key}/${index}`),
+      mayFetch: (key, index) => entered.has(key) && !viaPeer.has(`${key}/${index}`),
+      async fetch(key, index, signal) {
+        const one = entered.get(key);
+        if (one === undefined || index >= blockCount(one.asset.meta)) return undefined;
+        const options = { namespace: one.namespace, signal, mayAskOwner: false };
+        const [arrived] = await Promise.all(bring(one.asset, [index], options));
+        return arrived?.bytes;
+      },
+      async discard(key, index) {
+        const asset = held.assets.get(key);
+        const piece = asset?.pieces.get(index);
+        if (asset !== undefined && piece !== undefined) await held.drop(asset, piece);
+      },
+    };
+  }
 
   /** A part of a block from the disk; undefined when it is not there. */
   const readHeld = async (
@@ -198,6 +301,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         }),
       );
       missing.sort((one, other) => one - other);
+      if (missing.length > 0) await peers?.enter(peerAssetOf(asset), options.signal);
       const arriving = bring(asset, missing, options);
       // All are waited for: one that fails must not leave others without a listener.
       const settled = await Promise.allSettled(arriving);
@@ -249,6 +353,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       .filter((index) => now?.pieces.has(index) !== true && now?.pieces.has('whole') !== true)
       .sort((one, other) => one - other);
     const id: AssetId = assetId(asset.meta.uri);
+    if (missing.length > 0) await peers?.enter(peerAssetOf(asset), options.signal);
     for (let at = 0; at < missing.length; at += blocksAtOnce) {
       const settled = await Promise.allSettled(
         bring(asset, missing.slice(at, at + blocksAtOnce), options),
@@ -345,15 +450,28 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         ...counts.total,
         heldBytes: held.bytes,
         heldAssets: held.assets.size,
-        peersDropped: 0,
+        peersDropped: peers?.dropped ?? 0,
         assets: options?.assets === true ? new Map(counts.assets) : new Map(),
       };
     },
-    start: () => held.load(),
+    async start() {
+      await held.load();
+      await peers?.start();
+    },
     async stop() {
+      await peers?.stop();
       await Promise.all([looks.close(), arrivals.close(), wholes.close()]);
       origins.close();
     },
+  };
+}
+
+function peerAssetOf(asset: HeldAsset): PeerAsset {
+  return {
+    key: asset.key,
+    asset: assetId(asset.meta.uri),
+    shape: asset.meta,
+    scope: asset.meta.scope,
   };
 }
 

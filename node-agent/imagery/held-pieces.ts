@@ -100,7 +100,8 @@ export function createHeldPieces(
     if (found !== undefined) await forget(found.asset, found.piece);
     return true;
   };
-  const makeRoom = async (bytes: number): Promise<boolean> => {
+  /** Evicts until the bytes fit, and counts on them; the caller gives them back. */
+  const reserve = async (bytes: number): Promise<boolean> => {
     if (bytes > settings.bytesMax) return false;
     while (eviction.bytes + comingBytes + bytes > settings.bytesMax) {
       if (!(await evictOne())) return false;
@@ -108,7 +109,15 @@ export function createHeldPieces(
     while ((await store.freeBytes()) - comingBytes - bytes < settings.diskFreeBytesMin) {
       if (!(await evictOne())) return false;
     }
+    comingBytes += bytes;
     return true;
+  };
+  let turns: Promise<unknown> = Promise.resolve();
+  /** One at a time: between looking and counting another would see the same room. */
+  const makeRoom = (bytes: number): Promise<boolean> => {
+    const turn = turns.then(() => reserve(bytes));
+    turns = turn.catch(() => undefined);
+    return turn;
   };
   /** Makes room and writes; a disk that is full after all gets one more chance. */
   const tryKeep = async <Value>(
@@ -116,8 +125,8 @@ export function createHeldPieces(
     write: () => Promise<Value>,
   ): Promise<Value | undefined> => {
     for (let attempt = 1; attempt <= 2; attempt += 1) {
-      if (!(await makeRoom(bytes * attempt))) return undefined;
-      comingBytes += bytes;
+      const reserved = bytes * attempt;
+      if (!(await makeRoom(reserved))) return undefined;
       try {
         return await write();
       } catch (caught) {
@@ -126,7 +135,7 @@ export function createHeldPieces(
         if (!outOfRoom.has(code)) throw error;
         if (attempt === 2) deps.warn(`The imagery cache cannot be written: ${error.message}`);
       } finally {
-        comingBytes -= bytes;
+        comingBytes -= reserved;
       }
     }
     return undefined;
@@ -177,20 +186,24 @@ export function createHeldPieces(
       piece.uses -= 1;
     },
     async keep(given, name, bytes) {
-      const kept = await tryKeep(bytes.length, () =>
-        store.write(given.key, given.meta, name, bytes).then(() => true),
-      );
-      if (kept !== true) return false;
-      add(findAgain(given), { ...name, bytes: bytes.length, uses: 0, verified: true });
-      return true;
+      const kept = await tryKeep(bytes.length, async () => {
+        await store.write(given.key, given.meta, name, bytes);
+        add(findAgain(given), { ...name, bytes: bytes.length, uses: 0, verified: true });
+        return true;
+      });
+      return kept === true;
     },
     async keepWhole(given, parts) {
       const bytes = given.meta.sizeBytes;
-      const name = await tryKeep(bytes, () => store.assemble(given.key, given.meta, parts()));
-      if (name === undefined) return undefined;
-      const asset = findAgain(given);
-      const piece: HeldPiece = { ...name, bytes, uses: 1, verified: true };
-      add(asset, piece);
+      const kept = await tryKeep(bytes, async () => {
+        const name = await store.assemble(given.key, given.meta, parts());
+        const made: HeldPiece = { ...name, bytes, uses: 1, verified: true };
+        const asset = findAgain(given);
+        add(asset, made);
+        return { asset, piece: made };
+      });
+      if (kept === undefined) return undefined;
+      const { asset, piece } = kept;
       // The whole holds them all: twice on disk, they would push out what others use.
       for (const block of [...asset.pieces.values()]) {
         if (block.index === 'whole' || block.uses > 0) continue;

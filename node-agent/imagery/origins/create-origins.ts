@@ -27,6 +27,8 @@ export interface OriginSettings {
 export interface Origins {
   /** Whose bytes these are; see `CredentialEntry`. */
   scopeOf(request: AssetRequest): string;
+  /** What a peer must have to be given the scope's bytes; see `CredentialEntry`. */
+  peerKeyOf(scope: string): Buffer | null;
   /** @throws PerigeeError asset_not_found, asset_denied, asset_unreachable, asset_invalid */
   stat(request: AssetRequest, signal: AbortSignal): Promise<OriginFacts>;
   /** @throws PerigeeError as `stat`, and asset_changed */
@@ -159,6 +161,10 @@ export function createOrigins(
 
   return {
     scopeOf: (request) => findEntry(settings.credentials, request)?.scope ?? publicScope,
+    peerKeyOf: (scope) =>
+      scope === publicScope
+        ? Buffer.alloc(32)
+        : (settings.credentials.find((entry) => entry.scope === scope)?.peerKey ?? null),
     stat: (request, signal) =>
       run(request, { signal, what: '', act: (origin) => origin.stat(request.uri, signal) }),
     read: (request, read) => {

@@ -3,7 +3,7 @@
  * `{"namespaces": {"team-a": [{"match": "s3://scenes/", "s3": {…}}], "*": […]}}`. The longest
  * `match` that begins the URI counts, a namespace's own before those of `*`.
  */
-import { createHash } from 'node:crypto';
+import { createHash, scryptSync } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
@@ -44,6 +44,11 @@ export interface CredentialEntry {
    * entry, not the secret, which could be guessed from a hash.
    */
   scope: string;
+  /**
+   * Made of the whole entry: a peer that proves to have it may have the bytes too. Null where the
+   * machine's own credentials are used, which no file proves.
+   */
+  peerKey: Buffer | null;
 }
 
 export const publicScope = 'public';
@@ -145,7 +150,10 @@ function parseEntry(namespace: string, value: unknown, path: string): Credential
     .update([namespace, match, endpoint ?? ''].join('\0'))
     .digest('hex')
     .slice(0, 32);
-  return { namespace, match, scope, credentials: parseKind() };
+  // Slow to compute on purpose: a peer could else try out weak passwords against a proof.
+  const peerKey =
+    given['ambient'] === true ? null : scryptSync(JSON.stringify([match, given]), scope, 32);
+  return { namespace, match, scope, peerKey, credentials: parseKind() };
 
   function parseKind(): OriginCredentials {
     switch (kind) {
