@@ -6,59 +6,15 @@ import type { IsolationLevel } from '../protocol/wire/task.ts';
 import { isAtLeast, isolationLevels } from '../protocol/wire/task.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
+import { imagerySettingsTable } from './imagery/settings.ts';
+import type { Entry, NumberEntry, TextEntry } from './setting-entry.ts';
+import { milliseconds } from './setting-entry.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
 const gib = 1024 * mib;
 
-interface NumberEntry {
-  type: 'number';
-  unit: string;
-  /** Null: not set; `doc` says what happens then. */
-  default: number | null;
-  min: number;
-  max: number;
-  /** Null: by environment only. */
-  flag: string | null;
-  env: string;
-  doc: string;
-}
-interface TextEntry {
-  type: 'text';
-  default: string | null;
-  /** The only values taken, when given. */
-  words?: readonly string[];
-  flag: string | null;
-  env: string | null;
-  doc: string;
-}
-interface SwitchEntry {
-  type: 'switch';
-  flag: string;
-  doc: string;
-}
-interface ListEntry {
-  type: 'list';
-  flag: string;
-  doc: string;
-}
-type Entry = NumberEntry | TextEntry | SwitchEntry | ListEntry;
-
 const core = defaultCoreSettings;
-
-const milliseconds = (
-  value: number,
-  entry: { env: string; doc: string; max?: number },
-): NumberEntry & { default: number } => ({
-  type: 'number',
-  unit: 'ms',
-  default: value,
-  min: 1,
-  max: entry.max ?? 24 * 3_600_000,
-  flag: null,
-  env: entry.env,
-  doc: entry.doc,
-});
 
 /** The table; `perigee agent --help` is made from it. */
 export const agentSettingsTable = {
@@ -109,107 +65,7 @@ export const agentSettingsTable = {
     flag: 'mount',
     doc: 'NAME=DIR: offers a folder read-only to every sandbox as /data/NAME. Repeatable.',
   },
-  imageryCredentials: {
-    type: 'text',
-    default: null,
-    flag: 'imagery-credentials',
-    env: 'PERIGEE_IMAGERY_CREDENTIALS',
-    doc: 'A JSON file, readable by the agent alone, with credentials for imagery by namespace; docs/imagery.md has its form.',
-  },
-  imageryRoot: {
-    type: 'list',
-    flag: 'imagery-root',
-    doc: 'DIR: a folder below which tasks may read file: assets through the cache, beside those of --mount. Repeatable.',
-  },
-  imageryAllow: {
-    type: 'list',
-    flag: 'imagery-allow',
-    doc: 'HOST or HOST:PORT that tasks may read assets from though it is loopback or link-local. Repeatable.',
-  },
-  imageryCacheBytesMax: {
-    type: 'number',
-    unit: 'bytes',
-    default: 20 * gib,
-    min: 0,
-    max: 2 ** 50,
-    flag: 'imagery-cache-bytes',
-    env: 'PERIGEE_IMAGERY_CACHE_BYTES_MAX',
-    doc: 'Imagery kept on disk; what was used least goes first.',
-  },
-  imageryDiskFreeBytesMin: {
-    type: 'number',
-    unit: 'bytes',
-    default: 4 * gib,
-    min: 0,
-    max: 2 ** 50,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_DISK_FREE_BYTES_MIN',
-    doc: 'Free disk that the imagery cache leaves; with less it shrinks, and in the end keeps nothing.',
-  },
-  imageryWholeBytesMax: {
-    type: 'number',
-    unit: 'bytes',
-    default: 32 * mib,
-    min: 0,
-    max: 256 * mib,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_WHOLE_BYTES_MAX',
-    doc: 'Assets up to this are fetched and kept whole, larger ones in blocks of 4 MiB.',
-  },
-  imageryFreshMs: milliseconds(10_000, {
-    env: 'PERIGEE_IMAGERY_FRESH_MS',
-    doc: 'How long what an origin said of an asset (size and version) is taken to hold.',
-  }),
-  imageryStallMsMax: milliseconds(30_000, {
-    env: 'PERIGEE_IMAGERY_STALL_MS_MAX',
-    max: 600_000,
-    doc: 'Silence of an origin after which a request is made again.',
-  }),
-  imageryRequestsMax: {
-    type: 'number',
-    unit: 'requests',
-    default: 32,
-    min: 1,
-    max: 1_024,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_REQUESTS_MAX',
-    doc: 'Requests at once to one origin, a host or a bucket.',
-  },
-  imageryRequestsPerSecondMax: {
-    type: 'number',
-    unit: 'requests/s',
-    default: 500,
-    min: 1,
-    max: 100_000,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_REQUESTS_PER_SECOND_MAX',
-    doc: 'Requests a second of this node to one origin.',
-  },
-  imageryUploadsMax: {
-    type: 'number',
-    unit: 'blocks',
-    default: 16,
-    min: 0,
-    max: 1_024,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_UPLOADS_MAX',
-    doc: 'Blocks that this node gives to others at once; what comes on top is refused as busy.',
-  },
-  imageryCheckOneIn: {
-    type: 'number',
-    unit: 'blocks',
-    default: 16,
-    min: 1,
-    max: 1_000_000,
-    flag: null,
-    env: 'PERIGEE_IMAGERY_CHECK_ONE_IN',
-    doc: 'One block in so many that came from another node is held against 64 KiB of the origin.',
-  },
-  imageryHedgeMsMin: milliseconds(150, {
-    env: 'PERIGEE_IMAGERY_HEDGE_MS_MIN',
-    max: 60_000,
-    doc: 'Least wait for another node before the origin is asked as well; the 95th percentile of its answers when that is longer.',
-  }),
+  ...imagerySettingsTable,
   slots: {
     type: 'number',
     unit: 'tasks',

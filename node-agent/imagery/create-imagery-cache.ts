@@ -17,9 +17,10 @@ import {
 } from './block-plan.ts';
 import type { AssetMeta } from './block-store.ts';
 import { createBlockStore } from './block-store.ts';
-import { createFlights, whenAllAborted } from './flights.ts';
+import { createFlights } from './flights.ts';
 import type { HeldAsset } from './held-pieces.ts';
 import { createHeldPieces } from './held-pieces.ts';
+import { makeBlockHolder } from './make-block-holder.ts';
 import type { Origins } from './origins/create-origins.ts';
 import type { OriginFacts } from './origins/port.ts';
 import type { BlockHolder, BlockPeers, PeerAsset, PeerBlock } from './peers/port.ts';
@@ -27,6 +28,7 @@ import type { AssetRequest, AssetVersion, ByteRange, ImageryCache, WholeAsset } 
 import type { ReadSource } from './read-counts.ts';
 import { createReadCounts } from './read-counts.ts';
 import { createRecentFacts } from './recent-facts.ts';
+import { shareRun } from './share-run.ts';
 
 export interface ImagerySettings {
   folder: string;
@@ -72,7 +74,16 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
   const entered = new Map<string, { asset: HeldAsset; namespace: NamespaceName }>();
   /** Blocks that are just coming from a peer: another peer must not be made to wait for them. */
   const viaPeer = new Set<string>();
-  const peers = deps.peers?.(makeHolder());
+  const peers = deps.peers?.(
+    makeBlockHolder({
+      held,
+      arrivals,
+      entered,
+      viaPeer,
+      bring: (asset, indexes, options) => bring(asset, indexes, options),
+      readHeld: (asset, index, range) => readHeld(asset, index, range),
+    }),
+  );
 
   const look = async (request: AssetRequest, signal: AbortSignal): Promise<OriginFacts> => {
     const key = `${origins.scopeOf(request)} ${request.uri}`;
@@ -213,45 +224,6 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       .finally(() => viaPeer.delete(name));
     return found ?? fromOrigin(options.signal);
   };
-
-  function makeHolder(): BlockHolder {
-    return {
-      findSum: (key, index) => held.assets.get(key)?.pieces.get(index)?.sum,
-      listHeld(key) {
-        const asset = held.assets.get(key);
-        return [...(asset?.pieces.values() ?? [])].flatMap(({ index, sum }) =>
-          index === 'whole' ? [] : [{ index, sum }],
-        );
-      },
-      listComing(key) {
-        const one = entered.get(key);
-        if (one === undefined) return [];
-        return Array.from({ length: blockCount(one.asset.meta) }, (_, index) => index).filter(
-          (index) => arrivals.has(`${key}/${index}`) && !viaPeer.has(`${key}/${index}`),
-        );
-      },
-      scopeOf: (key) => (held.assets.get(key) ?? entered.get(key)?.asset)?.meta.scope,
-      async read(key, index) {
-        const asset = held.assets.get(key);
-        if (asset === undefined || index >= blockCount(asset.meta)) return undefined;
-        return readHeld(asset, index, rangeOfBlock(asset.meta, index));
-      },
-      isComing: (key, index) => arrivals.has(`${key}/${index}`) && !viaPeer.has(`${key}/${index}`),
-      mayFetch: (key, index) => entered.has(key) && !viaPeer.has(`${key}/${index}`),
-      async fetch(key, index, signal) {
-        const one = entered.get(key);
-        if (one === undefined || index >= blockCount(one.asset.meta)) return undefined;
-        const options = { namespace: one.namespace, signal, mayAskOwner: false };
-        const [arrived] = await Promise.all(bring(one.asset, [index], options));
-        return arrived?.bytes;
-      },
-      async discard(key, index) {
-        const asset = held.assets.get(key);
-        const piece = asset?.pieces.get(index);
-        if (asset !== undefined && piece !== undefined) await held.drop(asset, piece);
-      },
-    };
-  }
 
   /** A part of a block from the disk; undefined when it is not there. */
   const readHeld = async (
@@ -479,26 +451,4 @@ function overlap(block: ByteRange, range: ByteRange): ByteRange {
   const offset = Math.max(block.offset, range.offset);
   const end = Math.min(block.offset + block.length, range.offset + range.length);
   return { offset, length: end - offset };
-}
-
-/** One request for a run of blocks, made when the first is asked for, given up when all are. */
-function shareRun(
-  meta: AssetMeta,
-  run: readonly number[],
-  fetch: (range: ByteRange, signal: AbortSignal) => Promise<Uint8Array>,
-): (index: number, signal: AbortSignal) => Promise<Uint8Array> {
-  const first = run[0] ?? 0;
-  const start = rangeOfBlock(meta, first).offset;
-  const last = rangeOfBlock(meta, run.at(-1) ?? 0);
-  const range = { offset: start, length: last.offset + last.length - start };
-  const signals: AbortSignal[] = [];
-  let work: Promise<Uint8Array> | undefined;
-  return async (index, signal) => {
-    signals.push(signal);
-    // The blocks of a run are asked for in one turn: by the next one their signals are all here.
-    work ??= Promise.resolve().then(() => fetch(range, whenAllAborted(signals)));
-    const bytes = await work;
-    const own = rangeOfBlock(meta, index);
-    return bytes.subarray(own.offset - start, own.offset - start + own.length);
-  };
 }

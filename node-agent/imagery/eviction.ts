@@ -1,7 +1,7 @@
 /**
  * Which cached piece goes next: S3-FIFO, by bytes. New pieces wait in a small queue and enter the
  * main one only when they were used again, so that a scan that reads everything once pushes out
- * nothing but itself; LRU, beside it on the same skewed trace, keeps a third as much of use.
+ * nothing but itself; LRU has half its hits on the same skewed trace (`bench/imagery-cache.ts`).
  */
 export interface Eviction {
   readonly bytes: number;
