@@ -64,3 +64,10 @@ export function splitRange(range: ByteRange): ByteRange[] {
   }
   return pieces;
 }
+
+/** What a block and a range that touch have in common. */
+export function overlap(block: ByteRange, range: ByteRange): ByteRange {
+  const offset = Math.max(block.offset, range.offset);
+  const end = Math.min(block.offset + block.length, range.offset + range.length);
+  return { offset, length: end - offset };
+}

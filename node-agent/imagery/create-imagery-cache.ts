@@ -11,6 +11,7 @@ import {
   blocksOfRange,
   clampRange,
   joinNeighbours,
+  overlap,
   rangeOfBlock,
   shapeOf,
   splitRange,
@@ -445,10 +446,4 @@ function peerAssetOf(asset: HeldAsset): PeerAsset {
     shape: asset.meta,
     scope: asset.meta.scope,
   };
-}
-
-function overlap(block: ByteRange, range: ByteRange): ByteRange {
-  const offset = Math.max(block.offset, range.offset);
-  const end = Math.min(block.offset + block.length, range.offset + range.length);
-  return { offset, length: end - offset };
 }
