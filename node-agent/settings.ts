@@ -6,59 +6,15 @@ import type { IsolationLevel } from '../protocol/wire/task.ts';
 import { isAtLeast, isolationLevels } from '../protocol/wire/task.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
+import { imagerySettingsTable } from './imagery/settings.ts';
+import type { Entry, NumberEntry, TextEntry } from './setting-entry.ts';
+import { milliseconds } from './setting-entry.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
 const gib = 1024 * mib;
 
-interface NumberEntry {
-  type: 'number';
-  unit: string;
-  /** Null: not set; `doc` says what happens then. */
-  default: number | null;
-  min: number;
-  max: number;
-  /** Null: by environment only. */
-  flag: string | null;
-  env: string;
-  doc: string;
-}
-interface TextEntry {
-  type: 'text';
-  default: string | null;
-  /** The only values taken, when given. */
-  words?: readonly string[];
-  flag: string | null;
-  env: string | null;
-  doc: string;
-}
-interface SwitchEntry {
-  type: 'switch';
-  flag: string;
-  doc: string;
-}
-interface ListEntry {
-  type: 'list';
-  flag: string;
-  doc: string;
-}
-type Entry = NumberEntry | TextEntry | SwitchEntry | ListEntry;
-
 const core = defaultCoreSettings;
-
-const milliseconds = (
-  value: number,
-  entry: { env: string; doc: string; max?: number },
-): NumberEntry & { default: number } => ({
-  type: 'number',
-  unit: 'ms',
-  default: value,
-  min: 1,
-  max: entry.max ?? 24 * 3_600_000,
-  flag: null,
-  env: entry.env,
-  doc: entry.doc,
-});
 
 /** The table; `perigee agent --help` is made from it. */
 export const agentSettingsTable = {
@@ -116,6 +72,7 @@ export const agentSettingsTable = {
     env: 'PERIGEE_PEER_LISTEN',
     doc: 'HOST[:PORT] where other nodes may fetch images and imagery from this one, or none; loopback by default when the coordinator is there, else none.',
   },
+  ...imagerySettingsTable,
   slots: {
     type: 'number',
     unit: 'tasks',

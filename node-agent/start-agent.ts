@@ -14,6 +14,7 @@ import type { AgentState } from './core/state.ts';
 import { createAgentState } from './core/state.ts';
 import { listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
+import type { ImageryCache } from './imagery/port.ts';
 import type { FoundImage } from './images/find-images.ts';
 import { findImages } from './images/find-images.ts';
 import { createImageFetcher } from './images/image-fetcher.ts';
@@ -29,6 +30,8 @@ import type { Runner } from './runner/port.ts';
 export interface AgentDeps {
   host: MeshHost;
   runner: Runner;
+  /** Started; the caller's to stop. */
+  imagery?: ImageryCache;
   /** Monotonic, in ms. */
   now(): number;
   /** 0-1, for the spread of reconnects. */

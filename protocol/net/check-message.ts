@@ -71,8 +71,6 @@ const batchMax = 2 ** 32 - 1;
 const attemptMax = 65_535;
 const imagesMax = 200;
 const mountsMax = 100;
-/** Assets named in one message, as many as the coordinator keeps for one node. */
-const holdingsMax = 100_000;
 const durationMsMax = 1000 * 3600 * 24 * 365;
 /** Runs of logs and grants in one frame: one per held attempt at most. */
 const runsMax = heldAttemptsMax;
@@ -102,16 +100,6 @@ const checkAttempt: Check<AttemptRef> = (value, path) => {
   };
 };
 const checkAttempts = checkList(checkAttempt, heldAttemptsMax);
-const checkAssetText = checkPattern(/^[0-9a-f]{16}$/, '16 hexadecimal digits');
-const checkAssetId = (value: unknown, path: string): AssetId =>
-  checkAssetText(value, path) as AssetId;
-const checkHolding = (value: unknown, path: string): { asset: AssetId; bytes: number } => {
-  const fields = checkFields(value, path);
-  return {
-    asset: checkAssetId(fields['asset'], `${path}.asset`),
-    bytes: checkSize(fields['bytes'], `${path}.bytes`),
-  };
-};
 
 /**
  * A message of an agent, in a session.
@@ -144,15 +132,6 @@ export function checkAgentMessage(message: unknown): AgentMessage {
       return { kind, chunks: checkLogChunks(fields['chunks'], 'log.chunks') };
     case 'returned':
       return { kind, attempts: checkAttempts(fields['attempts'], 'returned.attempts') };
-    case 'holdings':
-      return {
-        kind,
-        epoch: checkSize(fields['epoch'], 'holdings.epoch'),
-        sequence: checkSize(fields['sequence'], 'holdings.sequence'),
-        full: checkBoolean(fields['full'], 'holdings.full'),
-        add: checkList(checkHolding, holdingsMax)(fields['add'], 'holdings.add'),
-        drop: checkList(checkAssetId, holdingsMax)(fields['drop'], 'holdings.drop'),
-      };
     case 'drainAsked':
     case 'goodbye':
       return { kind };
@@ -191,7 +170,6 @@ export function checkCoordinatorMessage(message: unknown): CoordinatorMessage {
       return { kind, report: checkSize(fields['report'], 'ack.report') };
     case 'cancel':
       return { kind, attempts: checkAttempts(fields['attempts'], 'cancel.attempts') };
-    case 'holdingsAsked':
     case 'drain':
     case 'undrain':
     case 'holdingsAsked':

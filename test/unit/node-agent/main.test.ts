@@ -98,7 +98,7 @@ describe('node-agent/main.ts', () => {
       await session.next('drainAsked');
       await session.next('goodbye');
       expect(await agent.exitCode()).toBe(0);
-      expect(await readdir(join(folder, 'data'))).toEqual(['blobs', 'node.key']);
+      expect(await readdir(join(folder, 'data'))).toEqual(['blobs', 'imagery', 'node.key']);
     });
   });
 

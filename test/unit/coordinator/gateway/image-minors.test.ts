@@ -10,7 +10,14 @@ function image(names: string[], version: string): KnownImage {
   const digest =
     `sha256:${'0'.repeat(60)}${version.replace('.', '').padEnd(4, '0')}` as ImageDigest;
   const python = { implementation: 'CPython', version: `${version}.1` };
-  return { digest, names, python, arch: 'x64', sizeBytes: 1, nodes: 1 };
+  const made = {
+    kind: 'builtin',
+    state: 'ready',
+    base: null,
+    createdAtMs: null,
+    failure: null,
+  } as const;
+  return { digest, names, python, arch: 'x64', sizeBytes: 1, nodes: 1, ...made };
 }
 
 const served = [
