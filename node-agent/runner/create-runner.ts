@@ -5,6 +5,7 @@ import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import { isAtLeast } from '../../protocol/wire/task.ts';
+import type { ImageryCache } from '../imagery/port.ts';
 import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
@@ -26,6 +27,8 @@ import type { RunnerLog, WorkerLimits } from './worker-deps.ts';
 
 export interface RunnerDeps {
   log: RunnerLog;
+  /** What tasks open imagery from; without one they get a clear refusal. */
+  imagery?: ImageryCache;
 }
 
 export interface RunnerSettings {
@@ -179,6 +182,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       cgroup: createGroup(parts, name, start),
       limits: settings.limits,
       mounts: settings.mounts,
+      imagery: parts.deps.imagery ?? null,
     });
   };
 

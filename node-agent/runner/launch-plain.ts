@@ -52,6 +52,8 @@ export function planNone(context: LaunchContext): LaunchPlan {
       HOME: context.tmpFolder,
       TMPDIR: context.tmpFolder,
       ...(context.rootfs === '/' ? {} : { PYTHONHOME: home }),
+      // Where the socket to the agent is: there is no /in here.
+      PERIGEE_IN: context.inFolder,
       // Where `data:NAME/…` is, as a path list of NAME=FOLDER: there is no /data here.
       PERIGEE_MOUNTS: context.mounts.map((mount) => `${mount.name}=${mount.path}`).join(':'),
     },

@@ -85,7 +85,10 @@ export const filesOpenMax = 1024;
 export const lockedBytesMax = 64 * 1024;
 
 /** Environment of every worker; the group's own comes in the set-up, since launchers run as root. */
-export function baseEnvironment(context: { cpus: number }): Record<string, string> {
+export function baseEnvironment(context: {
+  cpus: number;
+  memoryBytes?: number;
+}): Record<string, string> {
   const threads = String(Math.max(1, Math.ceil(context.cpus)));
   return {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -94,6 +97,10 @@ export function baseEnvironment(context: { cpus: number }): Record<string, strin
     USER: 'perigee',
     // How the `perigee` package in there knows that it runs inside a task.
     PERIGEE_SANDBOX: '1',
+    ...(context.memoryBytes === undefined
+      ? {}
+      : { PERIGEE_MEMORY_BYTES: String(context.memoryBytes) }),
+    ...gdalEnvironment,
     LANG: 'C.UTF-8',
     PYTHONIOENCODING: 'utf-8',
     PYTHONUNBUFFERED: '1',
@@ -104,6 +111,19 @@ export function baseEnvironment(context: { cpus: number }): Record<string, strin
     MKL_NUM_THREADS: threads,
   };
 }
+
+/** GDAL over granted files: each stands alone in its folder, and its blocks are worth keeping. */
+const gdalEnvironment = {
+  // Neither side-car files nor a listing are looked for: there are none.
+  GDAL_DISABLE_READDIR_ON_OPEN: 'EMPTY_DIR',
+  VSI_CACHE: 'FALSE',
+  // Headers of a file with many overviews in one read.
+  GDAL_INGESTED_BYTES_AT_OPEN: '32768',
+  // Megabytes; a share of the machine's memory otherwise, which a worker does not have.
+  GDAL_CACHEMAX: '64',
+  // Never the metadata of a file's neighbours, nor a socket.
+  GDAL_HTTP_MAX_RETRY: '0',
+};
 
 /** Puts a command under the limits that need no namespace. */
 export function withLimits(

@@ -1,5 +1,6 @@
 /** What one worker needs of its runner. */
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
+import type { ImageryCache } from '../imagery/port.ts';
 import type { Cgroup } from './cgroup.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
@@ -28,6 +29,8 @@ export interface WorkerDeps {
   cgroup: Cgroup | null;
   limits: WorkerLimits;
   mounts: LaunchContext['mounts'];
+  /** Null on a node that offers none. */
+  imagery: ImageryCache | null;
 }
 
 /** Bounds of every worker. */

@@ -1,3 +1,28 @@
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
 MOUNT_ROOT: str
 
 def open(uri: str) -> str: ...
+def prefetch(uris: Sequence[str]) -> None: ...
+def read(
+    uri: str,
+    bands: Union[int, str, Sequence[Union[int, str]], None] = ...,
+    window: Optional[Tuple[int, int, int, int]] = ...,
+    bounds: Optional[Tuple[float, float, float, float]] = ...,
+    resolution: Optional[float] = ...,
+    srs: Optional[str] = ...,
+    resampler: str = ...,
+) -> Tuple[Any, Dict[str, Any]]: ...
+def ndarray(
+    inputs: Union[str, Sequence[str]],
+    bands: Optional[Sequence[Union[int, str]]] = ...,
+    scales: Optional[List[Any]] = ...,
+    data_type: Optional[str] = ...,
+    srs: Optional[str] = ...,
+    resolution: Optional[float] = ...,
+    dimensions: Optional[Tuple[int, int]] = ...,
+    bounds: Optional[Tuple[float, float, float, float]] = ...,
+    bounds_srs: Optional[str] = ...,
+    resampler: str = ...,
+    order: str = ...,
+) -> Tuple[Any, Dict[str, Any]]: ...
