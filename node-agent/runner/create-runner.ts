@@ -23,12 +23,14 @@ import { createSlotIdentities, mapsRootToRoot, mapsSlotUids } from './slot-ident
 import type { RunnerSources, Staging } from './staging.ts';
 import { createStaging, findUnreachable } from './staging.ts';
 import { Worker } from './worker.ts';
-import type { RunnerLog, WorkerLimits } from './worker-deps.ts';
+import type { LazyAssets, RunnerLog, WorkerLimits } from './worker-deps.ts';
 
 export interface RunnerDeps {
   log: RunnerLog;
   /** What tasks open imagery from; without one they get a clear refusal. */
   imagery?: ImageryCache;
+  /** Where root and /dev/fuse allow; without it every asset is fetched whole. */
+  lazy?: LazyAssets;
 }
 
 export interface RunnerSettings {
@@ -183,6 +185,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       limits: settings.limits,
       mounts: settings.mounts,
       imagery: parts.deps.imagery ?? null,
+      lazy: parts.deps.lazy ?? null,
     });
   };
 

@@ -38,6 +38,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
       { at: '/perigee', from: join(filesFolder, 'perigee') },
       { at: '/data', from: join(filesFolder, 'data') },
       { at: '/in', from: context.inFolder },
+      ...(context.lazyFolder == null ? [] : [{ at: '/in/lazy', from: context.lazyFolder }]),
       ...namesOfNetwork(context),
     ],
   });

@@ -33,6 +33,7 @@ export function planMinimal(context: LaunchContext): LaunchPlan {
           context.functionPath,
           ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
           context.inFolder,
+          ...(context.lazyFolder == null ? [] : [context.lazyFolder]),
           ...context.mounts.map((mount) => mount.path),
           ...machineReadable,
         ],

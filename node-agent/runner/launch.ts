@@ -30,6 +30,8 @@ export interface LaunchContext {
   inFolder: string;
   /** Writable; used where there is no mount namespace. */
   tmpFolder: string;
+  /** Of files that are filled as they are read; null where the agent serves none. */
+  lazyFolder?: string | null;
   /** Empty folder to mount the root file system on, where the level needs one. */
   rootFolder: string;
   outputPath: string;

@@ -153,6 +153,7 @@ export class Worker {
       namespace: this.#start.spec.namespace,
       folder: folder.inFolder,
       inPath: () => this.#plan?.inPath ?? '',
+      lazy: this.#deps.lazy,
       place: async (from, to) => {
         if (!tryLink(from, to)) await copyToStage(from, to);
       },

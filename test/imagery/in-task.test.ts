@@ -1,6 +1,10 @@
 /** `perigee.imagery` in real sandboxes: every level, both Pythons, and pixels equal to GDAL's own. */
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LazyFiles } from '../../node-agent/imagery/fuse/lazy-files.ts';
+import { openLazyFiles } from '../../node-agent/imagery/fuse/lazy-files.ts';
+import { readAgentMark } from '../../node-agent/runner/agent-mark.ts';
+import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import { isMissing } from '../isolation/attack.ts';
@@ -19,12 +23,26 @@ const sources = {
 
 async function openAt(
   level: IsolationLevel,
-): Promise<{ sandboxes: Sandboxes; cache: FolderCache }> {
-  const holder: { cache?: FolderCache } = {};
+  wholeAssetBytesMax: number | null = null,
+): Promise<{
+  sandboxes: Sandboxes;
+  cache: FolderCache;
+  files: LazyFiles | null;
+}> {
   const folder = `/tmp/perigee-imagery-test-${process.pid}-${level}`;
-  holder.cache = createFolderCache(folder, sources);
-  const sandboxes = await openSandboxes(level, {}, { imagery: holder.cache });
-  return { sandboxes, cache: holder.cache };
+  const cache = createFolderCache(folder, sources);
+  const files =
+    wholeAssetBytesMax === null
+      ? null
+      : await openLazyFiles(cache, {
+          folder: `${folder}-mount`,
+          agent: readAgentMark(),
+          warn: () => {},
+        });
+  const lazy =
+    files === null || wholeAssetBytesMax === null ? {} : { lazy: { files, wholeAssetBytesMax } };
+  const sandboxes = await openSandboxes(level, {}, { imagery: cache, ...lazy });
+  return { sandboxes, cache, files };
 }
 
 function resultOf(end: CallEnd): unknown {
@@ -110,6 +128,55 @@ describe.each(['strong', 'standard', 'reduced', 'minimal', 'none'] as const)(
     );
   },
 );
+
+describe.each(['strong', 'standard', 'reduced', 'minimal', 'none'] as const)(
+  'large imagery at isolation %s',
+  (level) => {
+    it.skipIf(isMissing(level))(
+      'is filled as it is read, and tells why a read failed',
+      async () => {
+        const { sandboxes, cache, files } = await openAt(level, 400_000);
+        const sandbox = sandboxes.start({ source: lazily, spec });
+        const found = resultOf(await sandbox.call('mem://mine/red.tif')) as [string, boolean];
+        expect(found[0]).toMatch(/\/mine\/\d+\/red\.tif$|^\/in\/lazy\/\d+\/red\.tif$/);
+        expect(found[1]).toBe(true);
+        // gVisor keeps a file that it opened for the worker's life.
+        const after = level === 'strong' ? 'there' : 'gone';
+        expect(resultOf(await sandbox.call(found[0]))).toBe(after);
+        // The whole one beside it, below the size.
+        expect(resultOf(await sandbox.call('mem://mine/nir.tif'))).toEqual([
+          expect.stringMatching(/\/assets\/\d+\/nir\.tif$/),
+          true,
+        ]);
+        cache.read = () => Promise.reject(new PerigeeError('asset_changed', 'It is another now.'));
+        expect(resultOf(await sandbox.call('mem://mine/etm.tif'))).toEqual([
+          'AssetChangedError',
+          expect.stringContaining('mem://mine/etm.tif'),
+        ]);
+        await sandboxes[Symbol.asyncDispose]();
+        await files?.close();
+      },
+    );
+  },
+);
+
+const lazily = `
+import os
+from perigee import errors, imagery
+
+def f(order):
+    if not order.startswith('mem:'):
+        try:
+            with open(order, 'rb') as opened:
+                return opened.read(1) and 'there'
+        except (IOError, OSError):
+            return 'gone'
+    try:
+        array, _ = imagery.read(order, window=(3, 4, 50, 60))
+    except errors.AssetChangedError as caught:
+        return ['AssetChangedError', caught.message]
+    return [imagery.open(order), bool(array.any())]
+`;
 
 const pixels = `
 import numpy, rasterio

@@ -159,11 +159,16 @@ class SocketDoor implements Door {
     const { cache, namespace } = this.#deps;
     switch (request.kind) {
       case 'open': {
-        const { version, path } = await this.#grants.open(task, request.uri, signal);
-        return { ...version, path, way: 'whole' };
+        const { version, path, way } = await this.#grants.open(task, request.uri, signal);
+        return { ...version, path, way };
       }
       case 'stat':
         return { ...(await cache.stat({ uri: request.uri, namespace }, signal)) };
+      case 'failure': {
+        const failure = await this.#grants.findFailure(task, request.uri);
+        if (failure !== null) throw failure;
+        return {};
+      }
       case 'prefetch':
         return { started: this.#prefetch(request.uris, signal) };
       default:

@@ -7,6 +7,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
+import type { LazyFiles } from '../fuse/lazy-files.ts';
 import type { AssetVersion, ImageryCache } from '../port.ts';
 
 /** Assets that one task may hold open; the next is refused. */
@@ -17,6 +18,8 @@ export interface Grant {
   version: AssetVersion;
   /** As the sandbox sees it. */
   path: string;
+  /** One file on the disk, or one that is filled as it is read. */
+  way: 'whole' | 'lazy';
 }
 
 export interface GrantsDeps {
@@ -26,13 +29,18 @@ export interface GrantsDeps {
   folder: string;
   /** The same folder as the sandbox sees it. */
   inPath(): string;
+  /** For assets above a size; null where all are fetched whole. */
+  lazy: { files: LazyFiles; wholeAssetBytesMax: number } | null;
   /** Makes a cached file readable at a path of the worker's; by a hard link where possible. */
   place(from: string, to: string): Promise<void>;
 }
 
 interface Held {
   grant: Grant;
-  folder: string;
+  /** The machine's path of its folder; null for a file of the mount. */
+  folder: string | null;
+  /** Why the last read of it failed. */
+  findFailure(): Error | null;
   release(): void;
 }
 
@@ -71,6 +79,12 @@ export class Grants {
     return (await one).grant;
   }
 
+  /** Why the last read of one of the task's files failed; null when none did. */
+  async findFailure(task: number, uri: string): Promise<Error | null> {
+    const one = this.#tasks.get(task)?.get(uri);
+    return one === undefined ? null : (await one).findFailure();
+  }
+
   /** Takes back what a task was given. */
   release(task: number): void {
     const held = this.#tasks.get(task);
@@ -87,14 +101,17 @@ export class Grants {
 
   async #give(uri: string, signal: AbortSignal): Promise<Held> {
     const { cache, namespace, place } = this.#deps;
+    const lazy = await this.#giveLazily(uri, signal);
+    if (lazy !== null) return lazy;
     const whole = await cache.openWhole({ uri, namespace }, signal);
     this.#count += 1;
     const name = join('assets', String(this.#count));
     const folder = join(this.#deps.folder, name);
     const file = fileNameOf(whole.version.uri);
     const held: Held = {
-      grant: { version: whole.version, path: join(this.#deps.inPath(), name, file) },
+      grant: { version: whole.version, path: join(this.#deps.inPath(), name, file), way: 'whole' },
       folder,
+      findFailure: () => null,
       release: whole.release,
     };
     try {
@@ -107,10 +124,27 @@ export class Grants {
     }
     return held;
   }
+
+  async #giveLazily(uri: string, signal: AbortSignal): Promise<Held | null> {
+    const { cache, namespace, lazy } = this.#deps;
+    if (lazy === null) return null;
+    const version = await cache.stat({ uri, namespace }, signal);
+    if (version.sizeBytes <= lazy.wholeAssetBytesMax) return null;
+    signal.throwIfAborted();
+    const file = lazy.files.grant(version, { namespace, name: fileNameOf(version.uri) });
+    // Where there are no mounts the sandbox sees the machine's own path.
+    const folder = this.#deps.inPath() === '/in' ? '/in/lazy' : lazy.files.folderOf(namespace);
+    return {
+      grant: { version, path: join(folder, file.path), way: 'lazy' },
+      folder: null,
+      findFailure: () => file.failure,
+      release: () => file.release(),
+    };
+  }
 }
 
 function drop(held: Held): void {
-  rmSync(held.folder, { recursive: true, force: true });
+  if (held.folder !== null) rmSync(held.folder, { recursive: true, force: true });
   held.release();
 }
 

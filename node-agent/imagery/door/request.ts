@@ -9,6 +9,8 @@ const prefetchUrisMax = 256;
 export type DoorRequest =
   | { kind: 'open'; uri: string }
   | { kind: 'stat'; uri: string }
+  /** Why a read of an open asset failed, which the kernel tells as an error of input alone. */
+  | { kind: 'failure'; uri: string }
   | { kind: 'prefetch'; uris: string[] };
 
 /** @throws PerigeeError invalid_request with what is wrong. */
@@ -24,6 +26,7 @@ export function parseDoorRequest(bytes: Buffer): DoorRequest {
   switch (fields.kind) {
     case 'open':
     case 'stat':
+    case 'failure':
       return { kind: fields.kind, uri: checkUri(fields.uri) };
     case 'prefetch': {
       const { uris } = fields;

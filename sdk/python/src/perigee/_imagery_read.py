@@ -2,6 +2,7 @@
 import contextlib
 import os
 
+from perigee import _imagery_channel as channel
 from perigee._compat import native
 from perigee.errors import (
     AssetError, AssetInvalidError, BadRequestError, PerigeeError, TooLargeError, WindowError)
@@ -68,9 +69,20 @@ def typed_errors(uri, where):
     except Exception as caught:
         if type(caught).__module__.split('.')[0] != 'rasterio':
             raise
+        _raise_failure(uri, where)
         raise AssetInvalidError(
             '%s cannot be read at %s: %s' % (uri, where, native(str(caught))),
             fix='the file is truncated or damaged at its origin: check it with gdalinfo -checksum')
+
+
+def _raise_failure(uri, where):
+    """What the node knows of a read that failed: GDAL heard of an error of input only."""
+    if not channel.is_inside() or uri.startswith('data:'):
+        return
+    try:
+        channel.ask({'kind': 'failure', 'uri': uri})
+    except AssetError as caught:
+        raise type(caught)('%s (%s, %s)' % (caught.message, uri, where), code=caught.code, fix=caught.fix)
 
 
 def open_scene(path, uri, **options):
@@ -86,6 +98,7 @@ def open_scene(path, uri, **options):
         # Shared, an overview would be the full resolution that is open already.
         return rasterio.open(path, sharing=False, **options)
     except rasterio.errors.RasterioIOError as caught:
+        _raise_failure(uri, 'its header')
         raise AssetInvalidError('%s is not a raster that GDAL can open: %s' % (uri, native(str(caught))),
                                 fix='check the file with gdalinfo; imagery.open gives the path of any file')
 

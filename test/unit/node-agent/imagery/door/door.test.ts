@@ -32,6 +32,7 @@ describe("a worker's door to imagery", () => {
       namespace: 'mine' as NamespaceName,
       folder,
       inPath: () => '/in',
+      lazy: null,
       place: async (from, to) => linkSync(from, to),
       currentTask: () => task,
       warn: () => {},
