@@ -83,8 +83,11 @@ async function runAgent(
       'No image is here: run `npm run setup` to build them.',
     );
   }
+  const imagery = modules.openImagery(settings, { dataFolder: data.path, mounts, log });
+  cleanUps.push(() => imagery.stop());
+  await imagery.start();
   const agent = await modules.startAgent(
-    { host, runner, now: () => performance.now(), random: Math.random, log },
+    { host, runner, imagery, now: () => performance.now(), random: Math.random, log },
     {
       address: settings.join ?? '',
       joinToken: readJoinToken(settings),
@@ -116,12 +119,13 @@ async function runAgent(
 }
 
 async function importShell() {
-  const [{ createMeshHost }, { loadMeshKey }, { startAgent }] = await Promise.all([
+  const [{ createMeshHost }, { loadMeshKey }, { startAgent }, { openImagery }] = await Promise.all([
     import('../protocol/net/create-mesh-host.ts'),
     import('../protocol/net/mesh-key.ts'),
     import('./start-agent.ts'),
+    import('./imagery/open-imagery.ts'),
   ]);
-  return { createMeshHost, loadMeshKey, startAgent };
+  return { createMeshHost, loadMeshKey, startAgent, openImagery };
 }
 
 function exitCodeOf(reason: ExitReason, agent: Agent): number {

@@ -11,6 +11,7 @@ import type { AgentState } from './core/state.ts';
 import { createAgentState } from './core/state.ts';
 import { listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
+import type { ImageryCache } from './imagery/port.ts';
 import type { FoundImage } from './images/find-images.ts';
 import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
 import { openBlobCache } from './mesh/blob-cache.ts';
@@ -23,6 +24,8 @@ import type { Runner } from './runner/port.ts';
 export interface AgentDeps {
   host: MeshHost;
   runner: Runner;
+  /** Started; the caller's to stop. */
+  imagery?: ImageryCache;
   /** Monotonic, in ms. */
   now(): number;
   /** 0-1, for the spread of reconnects. */

@@ -66,9 +66,9 @@ describe('files that are filled as they are read', () => {
       .update(bytesAt(0, 5 * mib + 17))
       .digest('hex');
     expect(await sum(full)).toBe(wanted);
+    const readsCount = reads.length;
     expect(await sum(full)).toBe(wanted);
-    const total = reads.reduce((sofar, range) => sofar + range.length, 0);
-    expect(total).toBe(5 * mib + 17);
+    expect(reads.length).toBe(readsCount);
     expect(Math.max(...reads.map((range) => range.length))).toBeGreaterThanOrEqual(128 * 1024);
   });
 

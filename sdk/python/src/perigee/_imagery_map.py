@@ -40,8 +40,8 @@ def _find_layout(path):
     try:
         with open(path, 'rb') as opened:
             return _read_layout(opened)
-    except (struct.error, KeyError, ValueError, OverflowError):
-        return None  # not a TIFF, or one that GDAL must look at
+    except (struct.error, KeyError, ValueError, OverflowError, IOError, OSError):
+        return None  # not a TIFF, one that GDAL must look at, or a read that failed and fails again
 
 
 def _read_layout(opened):
