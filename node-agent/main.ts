@@ -135,7 +135,7 @@ async function mountLazyFiles(
   try {
     const files = await openLazyFiles(imagery, {
       // Slots' users must reach it, which the data folder does not promise.
-      folder: `/run/perigee/imagery/${formatAgentMark(agent)}`,
+      folder: `/run/perigee-imagery/${formatAgentMark(agent)}`,
       agent,
       warn: (fields, message) => log.warn(fields, message),
     });

@@ -1,8 +1,16 @@
 /** Files that are filled as they are read, for assets that are too large to be fetched whole: one FUSE mount per agent. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { toError } from '../../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
 import type { AgentMark } from '../../runner/agent-mark.ts';
@@ -51,6 +59,9 @@ export async function openLazyFiles(
   if (process.getuid?.() !== 0) throw new Error('the agent is not root');
   await unmountStale(options.agent);
   mkdirSync(options.folder, { recursive: true });
+  // Slots' users walk through, whatever this process's mask is; they cannot list.
+  chmodSync(dirname(options.folder), 0o711);
+  chmodSync(options.folder, 0o711);
   const fd = openSync('/dev/fuse', constants.O_RDWR);
   const tree = new FuseTree();
   const closing = new AbortController();
