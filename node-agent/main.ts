@@ -2,6 +2,7 @@
 /** The node-agent's process. `scripts/perigee agent` and the local provider exec it. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
 import { assertNever } from '../protocol/base/assert.ts';
 import type { ErrorCode } from '../protocol/base/errors.ts';
 import {
@@ -16,9 +17,12 @@ import { nameCharsMax } from '../protocol/wire/limits.ts';
 import type { ExitReason } from './core/effects.ts';
 import { openDataFolder } from './data-folder.ts';
 import { parseMounts } from './imagery/parse-mounts.ts';
+import type { ImageryCache } from './imagery/port.ts';
 import { findImages, perigeeHome } from './images/find-images.ts';
 import { measureDisk, measureMachine } from './machine.ts';
 import { peerListenAddresses } from './mesh/peer-listen.ts';
+import { formatAgentMark, readAgentMark } from './runner/agent-mark.ts';
+import type { LazyAssets } from './runner/worker-deps.ts';
 import type { AgentSettings } from './settings.ts';
 import { agentHelp, coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
 import type { Agent } from './start-agent.ts';
@@ -50,10 +54,15 @@ async function runAgent(
     { name: 'agent', level: settings.logLevel },
     pino.destination({ dest: 2, sync: true }),
   );
+  const { openImagery } = await import('./imagery/open-imagery.ts');
+  const imagery = openImagery(settings, { dataFolder: data.path, mounts, log });
+  cleanUps.push(() => imagery.stop());
+  await imagery.start();
+  const lazy = await mountLazyFiles(imagery, settings, { log, cleanUps });
   const { createRunner, defaultWorkerLimits } = await import('./runner/create-runner.ts');
   const [runner, images, modules] = await Promise.all([
     createRunner(
-      { log },
+      { log, imagery, ...(lazy === null ? {} : { lazy }) },
       {
         folder: `${data.path}/runner`,
         sources: {
@@ -85,9 +94,6 @@ async function runAgent(
       'No image is here: run `npm run setup` to build them.',
     );
   }
-  const imagery = modules.openImagery(settings, { dataFolder: data.path, mounts, log });
-  cleanUps.push(() => imagery.stop());
-  await imagery.start();
   const agent = await modules.startAgent(
     { host, runner, imagery, now: () => performance.now(), random: Math.random, log },
     {
@@ -121,14 +127,36 @@ async function runAgent(
   return exitCodeOf(await agent.finished, agent);
 }
 
+/** Files that are filled as they are read, where root and /dev/fuse allow; else assets are fetched whole. */
+async function mountLazyFiles(
+  imagery: ImageryCache,
+  settings: AgentSettings,
+  { log, cleanUps }: { log: Logger; cleanUps: CleanUp[] },
+): Promise<LazyAssets | null> {
+  const { openLazyFiles } = await import('./imagery/fuse/lazy-files.ts');
+  const agent = readAgentMark();
+  try {
+    const files = await openLazyFiles(imagery, {
+      // Slots' users must reach it, which the data folder does not promise.
+      folder: `/run/perigee-imagery/${formatAgentMark(agent)}`,
+      agent,
+      warn: (fields, message) => log.warn(fields, message),
+    });
+    cleanUps.push(() => files.close());
+    return { files, wholeAssetBytesMax: settings.imageryWholeBytesMax };
+  } catch (caught) {
+    log.info({ reason: toError(caught).message }, 'Large imagery is fetched whole here.');
+    return null;
+  }
+}
+
 async function importShell() {
-  const [{ createMeshHost }, { loadMeshKey }, { startAgent }, { openImagery }] = await Promise.all([
+  const [{ createMeshHost }, { loadMeshKey }, { startAgent }] = await Promise.all([
     import('../protocol/net/create-mesh-host.ts'),
     import('../protocol/net/mesh-key.ts'),
     import('./start-agent.ts'),
-    import('./imagery/open-imagery.ts'),
   ]);
-  return { createMeshHost, loadMeshKey, startAgent, openImagery };
+  return { createMeshHost, loadMeshKey, startAgent };
 }
 
 function exitCodeOf(reason: ExitReason, agent: Agent): number {

@@ -5,6 +5,7 @@ import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import { isAtLeast } from '../../protocol/wire/task.ts';
+import type { ImageryCache } from '../imagery/port.ts';
 import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
@@ -22,10 +23,14 @@ import { createSlotIdentities, mapsRootToRoot, mapsSlotUids } from './slot-ident
 import type { RunnerSources, Staging } from './staging.ts';
 import { createStaging, findUnreachable } from './staging.ts';
 import { Worker } from './worker.ts';
-import type { RunnerLog, WorkerLimits } from './worker-deps.ts';
+import type { LazyAssets, RunnerLog, WorkerLimits } from './worker-deps.ts';
 
 export interface RunnerDeps {
   log: RunnerLog;
+  /** What tasks open imagery from; without one they get a clear refusal. */
+  imagery?: ImageryCache;
+  /** Where root and /dev/fuse allow; without it every asset is fetched whole. */
+  lazy?: LazyAssets;
 }
 
 export interface RunnerSettings {
@@ -179,6 +184,8 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       cgroup: createGroup(parts, name, start),
       limits: settings.limits,
       mounts: settings.mounts,
+      imagery: parts.deps.imagery ?? null,
+      lazy: parts.deps.lazy ?? null,
     });
   };
 

@@ -133,6 +133,7 @@ function filesArguments(context: LaunchContext): string[] {
       ? []
       : ['--ro-bind', context.cloudpicklePath, '/perigee/cloudpickle.zip']),
     ...['--remount-ro', '/perigee', '--ro-bind', context.inFolder, '/in'],
+    ...(context.lazyFolder == null ? [] : ['--ro-bind', context.lazyFolder, '/in/lazy']),
     ...['--size', String(folderBytes), '--tmpfs', '/data'],
     ...context.mounts.flatMap((mount) => ['--ro-bind', mount.path, `/data/${mount.name}`]),
     ...['--remount-ro', '/data'],

@@ -6,6 +6,7 @@
  * The platform is the default of the installed version (ptrace, systrap from 2023 on): kvm hung at
  * the start on a machine that is virtual itself.
  */
+import { spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,6 +39,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
       { at: '/perigee', from: join(filesFolder, 'perigee') },
       { at: '/data', from: join(filesFolder, 'data') },
       { at: '/in', from: context.inFolder },
+      ...(context.lazyFolder == null ? [] : [{ at: '/in/lazy', from: context.lazyFolder }]),
       ...namesOfNetwork(context),
     ],
   });
@@ -134,11 +136,26 @@ function runscCommand(context: Pick<LaunchContext, 'rootFolder' | 'network'>): s
     // Its state goes with the worker's folder: nothing to delete after a kill.
     ...['--root', join(context.rootFolder, 'state'), '--log=/dev/null'],
     context.network ? '--network=host' : '--network=none',
+    // For the socket in /in: nothing else of the machine that listens is bound into a sandbox.
+    ...socketFlags(),
     // The worker's own control group holds it already.
     '--ignore-cgroups',
     // By name of the machine, not of the agent: its control socket is an abstract one.
     ...['run', '--bundle', context.rootFolder, `perigee-${randomUUID()}`],
   ];
+}
+
+let knownSocketFlags: string[] | undefined;
+
+/** What lets a sandbox connect to sockets in its binds: its name changed, and old versions lack it. */
+function socketFlags(): string[] {
+  if (knownSocketFlags !== undefined) return knownSocketFlags;
+  const asked = spawnSync('runsc', ['flags'], { encoding: 'utf8' });
+  const text = `${asked.stdout ?? ''}${asked.stderr ?? ''}`;
+  if (/^\s*-host-uds\b/m.test(text)) knownSocketFlags = ['--host-uds=open'];
+  else if (/^\s*-fsgofer-host-uds\b/m.test(text)) knownSocketFlags = ['--fsgofer-host-uds'];
+  else knownSocketFlags = [];
+  return knownSocketFlags;
 }
 
 function writeBundle(context: BundleContext, parts: BundleParts): void {

@@ -34,6 +34,7 @@ export function planMinimal(context: LaunchContext): LaunchPlan {
           context.functionPath,
           ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
           context.inFolder,
+          ...(context.lazyFolder == null ? [] : [context.lazyFolder]),
           ...context.mounts.map((mount) => mount.path),
           ...machineReadable,
         ],
@@ -53,6 +54,8 @@ export function planNone(context: LaunchContext): LaunchPlan {
       HOME: context.tmpFolder,
       TMPDIR: context.tmpFolder,
       ...(context.rootfs === '/' ? {} : { PYTHONHOME: home }),
+      // Where the socket to the agent is: there is no /in here.
+      PERIGEE_IN: context.inFolder,
       // Where `data:NAME/…` is, as a path list of NAME=FOLDER: there is no /data here.
       PERIGEE_MOUNTS: context.mounts.map((mount) => `${mount.name}=${mount.path}`).join(':'),
     },

@@ -1,8 +1,9 @@
 /** Starts a worker's process: its pipes, its control group, its command. */
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import { closeSync, mkdirSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { join } from 'node:path';
 import { assert } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
@@ -87,6 +88,7 @@ function contextOf(start: WorkerStart, deps: WorkerDeps): LaunchContext {
         : folder.stage(files.cloudpicklePath, 'cloudpickle.zip'),
     inFolder: folder.inFolder,
     tmpFolder: folder.tmpFolder,
+    lazyFolder: makeLazyFolder(start, deps),
     rootFolder: folder.rootFolder,
     outputPath: folder.outputPath,
     mounts: deps.mounts,
@@ -98,6 +100,13 @@ function contextOf(start: WorkerStart, deps: WorkerDeps): LaunchContext {
     hasCgroup: deps.cgroup !== null,
     arch: process.arch,
   };
+}
+
+/** Where the mount has what the worker's namespace may see; its place in the sandbox is made. */
+function makeLazyFolder(start: WorkerStart, deps: WorkerDeps): string | null {
+  if (deps.lazy === null) return null;
+  mkdirSync(join(deps.folder.inFolder, 'lazy'), { mode: 0o755 });
+  return deps.lazy.files.folderOf(start.spec.namespace);
 }
 
 function spawnPlan(

@@ -137,6 +137,7 @@ function setupArguments(context: LaunchContext): string[] {
       ? []
       : ['file', context.cloudpicklePath, '/perigee/cloudpickle.zip']),
     ...['folder', context.inFolder, '/in'],
+    ...(context.lazyFolder == null ? [] : ['folder', context.lazyFolder, '/in/lazy']),
     ...context.mounts.flatMap((mount) => ['folder', mount.path, `/data/${mount.name}`]),
   ];
 }

@@ -32,6 +32,8 @@ export interface LaunchContext {
   inFolder: string;
   /** Writable; used where there is no mount namespace. */
   tmpFolder: string;
+  /** Of files that are filled as they are read; null where the agent serves none. */
+  lazyFolder?: string | null;
   /** Empty folder to mount the root file system on, where the level needs one. */
   rootFolder: string;
   outputPath: string;
@@ -95,6 +97,7 @@ export function baseEnvironment(context: {
   cpus: number;
   /** As the worker sees it. */
   siteInside?: string | null;
+  memoryBytes?: number;
 }): Record<string, string> {
   const threads = String(Math.max(1, Math.ceil(context.cpus)));
   return {
@@ -104,6 +107,10 @@ export function baseEnvironment(context: {
     USER: 'perigee',
     // How the `perigee` package in there knows that it runs inside a task.
     PERIGEE_SANDBOX: '1',
+    ...(context.memoryBytes === undefined
+      ? {}
+      : { PERIGEE_MEMORY_BYTES: String(context.memoryBytes) }),
+    ...gdalEnvironment,
     LANG: 'C.UTF-8',
     PYTHONIOENCODING: 'utf-8',
     PYTHONUNBUFFERED: '1',
@@ -114,6 +121,19 @@ export function baseEnvironment(context: {
     MKL_NUM_THREADS: threads,
   };
 }
+
+/** GDAL over granted files: each stands alone in its folder, and its blocks are worth keeping. */
+const gdalEnvironment = {
+  // Neither side-car files nor a listing are looked for: there are none.
+  GDAL_DISABLE_READDIR_ON_OPEN: 'EMPTY_DIR',
+  VSI_CACHE: 'FALSE',
+  // Headers of a file with many overviews in one read.
+  GDAL_INGESTED_BYTES_AT_OPEN: '32768',
+  // Megabytes; a share of the machine's memory otherwise, which a worker does not have.
+  GDAL_CACHEMAX: '64',
+  // Never the metadata of a file's neighbours, nor a socket.
+  GDAL_HTTP_MAX_RETRY: '0',
+};
 
 /** Puts a command under the limits that need no namespace. */
 export function withLimits(

@@ -28,6 +28,8 @@ const logPassMs = 100;
 export interface TaskLineDeps {
   worker: WorkerNumber;
   emit(event: RunnerEvent): void;
+  /** A task with this number is over: what it was given may go. */
+  ended(number: number): void;
   now(): number;
   timers: Timers;
   /** Whether the harness may be written to now. */
@@ -124,6 +126,7 @@ export class TaskLine {
     run.log?.end();
     const task = resultOf(run, frame);
     this.#written.shift();
+    this.#deps.ended(run.number);
     if (run.stagedPath !== null) rmSync(run.stagedPath, { force: true });
     this.#taskMs =
       this.#taskMs === null ? frame.runtimeMs : this.#taskMs * 0.75 + frame.runtimeMs * 0.25;

@@ -1,5 +1,7 @@
 /** What one worker needs of its runner. */
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
+import type { LazyFiles } from '../imagery/fuse/lazy-files.ts';
+import type { ImageryCache } from '../imagery/port.ts';
 import type { Cgroup } from './cgroup.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
@@ -28,6 +30,16 @@ export interface WorkerDeps {
   cgroup: Cgroup | null;
   limits: WorkerLimits;
   mounts: LaunchContext['mounts'];
+  /** Null on a node that offers none. */
+  imagery: ImageryCache | null;
+  /** For assets above a size; null where all are fetched whole. */
+  lazy: LazyAssets | null;
+}
+
+/** Files that are filled as they are read, and from which size on they are used. */
+export interface LazyAssets {
+  files: LazyFiles;
+  wholeAssetBytesMax: number;
 }
 
 /** Bounds of every worker. */

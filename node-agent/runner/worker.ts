@@ -9,6 +9,8 @@ import type { Socket } from 'node:net';
 import { assert, assertNever } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
+import type { Door } from '../imagery/door/door.ts';
+import { openDoor } from '../imagery/door/door.ts';
 import type { HarnessFrame } from './frames.ts';
 import { encodeAcknowledgement, encodeQuit, encodeSetup, HarnessFrameReader } from './frames.ts';
 import type { LaunchPlan } from './launch.ts';
@@ -17,6 +19,7 @@ import { launchWorker } from './launch-process.ts';
 import type { PipeReader } from './pipe-reader.ts';
 import type { TaskInput, WorkerEnd, WorkerStart } from './port.ts';
 import { measureTree } from './process-tree.ts';
+import { copyToStage, tryLink } from './staging.ts';
 import { TaskLine } from './task-line.ts';
 import { attemptOf } from './task-run.ts';
 import { Timers } from './timers.ts';
@@ -45,6 +48,7 @@ export class Worker {
   #output: PipeReader | null = null;
   #results: PipeReader | null = null;
   #killer: WorkerKiller | null = null;
+  #door: Door | null = null;
   /** Told to end by the core. */
   #asked = false;
   /** Why it is being killed, when not by the core's wish. */
@@ -61,6 +65,7 @@ export class Worker {
     this.#line = new TaskLine({
       worker: start.worker,
       emit: deps.emit,
+      ended: (number) => this.#door?.endTask(number),
       now: deps.now,
       timers: this.#timers,
       isWritable: () => this.#isWritable(),
@@ -121,6 +126,7 @@ export class Worker {
 
   async #run(): Promise<WorkerEnd> {
     const deps = this.#deps;
+    await this.#openDoor();
     const launched = await launchWorker(this.#start, deps, {
       output: (bytes) => this.#onOutput(bytes),
       results: (bytes) => this.#onResults(bytes),
@@ -136,6 +142,28 @@ export class Worker {
     await this.#killer?.sweep();
     await Promise.all([this.#awaitEnd(launched.output), this.#awaitEnd(launched.results)]);
     return this.#endOf(exit);
+  }
+
+  /** Before the launch: the sandbox finds the socket in its /in. */
+  async #openDoor(): Promise<void> {
+    const { imagery, folder, log } = this.#deps;
+    if (imagery === null) return;
+    this.#door = await openDoor({
+      cache: imagery,
+      namespace: this.#start.spec.namespace,
+      folder: folder.inFolder,
+      inPath: () => this.#plan?.inPath ?? '',
+      lazy: this.#deps.lazy,
+      place: async (from, to) => {
+        if (!tryLink(from, to)) await copyToStage(from, to);
+      },
+      currentTask: () => {
+        // The last task may have ended, and said so in the other pipe, before this one asked.
+        if (!this.#inFrames) this.#results?.drain(resultsDrainBytesMax);
+        return this.#line.running?.number ?? null;
+      },
+      warn: (fields, message) => log.warn({ worker: this.number, ...fields }, message),
+    });
   }
 
   #hold(launched: LaunchedWorker): void {
@@ -288,6 +316,7 @@ export class Worker {
   async #cleanUp(): Promise<void> {
     const { cgroup, folder, log } = this.#deps;
     try {
+      await this.#door?.close();
       if (cgroup !== null && !(await cgroup.remove())) {
         log.warn({ worker: this.number }, 'A control group of a worker stays behind.');
       }

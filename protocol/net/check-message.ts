@@ -4,7 +4,6 @@
  */
 
 import type {
-  AssetId,
   AttemptRef,
   BatchNumber,
   BlobHash,

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ImageryCache } from '../../node-agent/imagery/port.ts';
 import { findImages, perigeeHome } from '../../node-agent/images/find-images.ts';
 import type { ProcessRunner, RunnerSettings } from '../../node-agent/runner/create-runner.ts';
 import {
@@ -71,6 +72,7 @@ export interface Sandboxes extends AsyncDisposable {
 export async function openSandboxes(
   level: IsolationLevel | null,
   settings: Partial<RunnerSettings> = {},
+  deps: { imagery?: ImageryCache } = {},
 ): Promise<Sandboxes> {
   const folder = mkdtempSync(join(tmpdir(), 'perigee-test-'));
   const images = await findImages(perigeeHome(process.env), {
@@ -78,7 +80,7 @@ export async function openSandboxes(
     onSkipped: () => {},
   });
   const opening = createRunner(
-    { log: { debug: () => {}, warn: () => {} } },
+    { log: { debug: () => {}, warn: () => {} }, ...deps },
     {
       folder: join(folder, 'runner'),
       sources: checkoutSources,
@@ -108,7 +110,9 @@ export async function openSandboxes(
       workers += 1;
       const number = workers;
       const python = options.python ?? '2.7';
-      const image = images.find((one) => one.python.version.startsWith(python));
+      const fit = images.filter((one) => one.python.version.startsWith(python));
+      // With rasterio, where it is there.
+      const image = fit.find((one) => one.names.some((name) => name.includes('geo'))) ?? fit[0];
       assert(image !== undefined, `an image with Python ${python} is here: run npm run setup`);
       const functionPath = join(folder, `function-${number}`);
       writeFileSync(functionPath, options.pickle ?? options.source);

@@ -114,6 +114,46 @@ class TooLargeError(PerigeeError):
     code = 'too_large'
 
 
+class WindowError(BadRequestError):
+    """A window, box or band that the scene does not have."""
+
+
+class AssetError(PerigeeError):
+    """An imagery file could not be had or read; the text names the scene and the window."""
+
+    code = 'asset_invalid'
+
+
+class AssetNotFoundError(AssetError, NotFoundError):
+    """The origin has no such file."""
+
+    code = 'asset_not_found'
+
+
+class AssetDeniedError(AssetError):
+    """The origin, or a rule of the node, refuses the file."""
+
+    code = 'asset_denied'
+
+
+class AssetUnreachableError(AssetError):
+    """The origin could not be read; trying again may help."""
+
+    code = 'asset_unreachable'
+
+
+class AssetInvalidError(AssetError):
+    """It is no file that can be read: not a URI, not a raster, truncated or damaged."""
+
+    code = 'asset_invalid'
+
+
+class AssetChangedError(AssetError):
+    """The file changed at its origin while it was read; no pixels of two versions are mixed."""
+
+    code = 'asset_changed'
+
+
 class RateLimitError(PerigeeError):
     """The mesh holds as many unfinished batches as it may."""
 
@@ -287,7 +327,17 @@ _BY_CODE = {
     'too_large': TooLargeError,
     'queue_full': RateLimitError,
     'unreachable': UnreachableError,
+    'asset_not_found': AssetNotFoundError,
+    'asset_denied': AssetDeniedError,
+    'asset_unreachable': AssetUnreachableError,
+    'asset_invalid': AssetInvalidError,
+    'asset_changed': AssetChangedError,
 }
+
+
+def error_of_asset(code, message, fix):
+    """The exception for what a node answered to a request for imagery."""
+    return _BY_CODE.get(code, PerigeeError)(message, code=code, fix=fix)
 
 
 def error_of_problem(status, problem):

@@ -1,12 +1,14 @@
-"""Imagery from inside a function: paths that GDAL and rasterio open.
+"""Imagery from inside a function: paths that GDAL and rasterio open, and arrays.
 
-More comes with the imagery cache; for now the folders that nodes mount can be read.
+Inside a task the node fetches and keeps what is asked for; the sandbox needs no network and no
+credentials. Outside of a task files of this machine work the same; other origins are refused.
 """
 import os
 import posixpath
 import re
 
-from perigee.errors import NotFoundError, PerigeeError
+from perigee import _imagery_channel as channel
+from perigee.errors import AssetNotFoundError, BadRequestError, NotFoundError, PerigeeError
 from perigee.tiles import Tile, tile_from_key, tile_from_latlon, tiles_from_shape  # noqa: F401
 
 #: Where a sandbox has its mounts.
@@ -16,14 +18,15 @@ _NAME = re.compile(r'^[A-Za-z0-9][A-Za-z0-9_.-]*$')
 
 
 def open(uri):  # noqa: A001 - the name that the guide gives it
-    """The local path of an asset.
+    """The local path of an asset, whole and unchanging until the task ends.
 
     Parameters
     ----------
     uri : str
-        ``data:NAME/path/to/file.tif``: a file below the folder that the nodes mount as NAME. Outside
-        of a task the environment variable ``PERIGEE_MOUNT_NAME`` (in capitals, other characters
-        than letters and digits as ``_``) says where that folder is.
+        ``https:``, ``http:``, ``s3:``, ``gs:`` or ``file:`` URI of one file, which the node fetches
+        through its cache. Or ``data:NAME/path/to/file.tif``: a file below the folder that the nodes
+        mount as NAME; outside of a task the environment variable ``PERIGEE_MOUNT_NAME`` (in
+        capitals, other characters than letters and digits as ``_``) says where that folder is.
 
     Returns
     -------
@@ -32,11 +35,111 @@ def open(uri):  # noqa: A001 - the name that the guide gives it
 
     Raises
     ------
+    AssetError
+        Its subclass says what is wrong: AssetNotFoundError, AssetDeniedError,
+        AssetUnreachableError, AssetInvalidError or AssetChangedError.
     PerigeeError
         The URI is not understood, or the mount is not known here.
     NotFoundError
         There is no such file in the mount.
     """
+    if uri.startswith('data:'):
+        return _open_mounted(uri)
+    if channel.is_inside():
+        return str(channel.ask({'kind': 'open', 'uri': uri})['path'])
+    path = _local_path(uri)
+    if not os.path.exists(path):
+        raise AssetNotFoundError('There is no file %s on this machine.' % path)
+    return path
+
+
+def prefetch(uris):
+    """Asks the node to bring assets into its cache, and does not wait for them.
+
+    Parameters
+    ----------
+    uris : list of str
+        At most 256; files of a mount are there already.
+    """
+    wanted = [uri for uri in uris if not uri.startswith('data:')]
+    if channel.is_inside() and wanted:
+        channel.ask({'kind': 'prefetch', 'uris': wanted})
+
+
+def read(uri, bands=None, window=None, bounds=None, resolution=None, srs=None, resampler='near'):
+    """Pixels of an asset.
+
+    Parameters
+    ----------
+    uri : str
+        As for `open`.
+    bands : int, str or list, optional
+        Numbers from 1, or names; all by default.
+    window : (int, int, int, int), optional
+        Column, row, width and height in pixels of the scene.
+    bounds : (float, float, float, float), optional
+        West, south, east and north, in units of `srs`.
+    resolution : float, optional
+        Units of the coordinate system per pixel. Coarser ones come from overviews.
+    srs : str, optional
+        What `bounds` are in and the result is in: EPSG:n, WKT or proj4; the scene's own by default.
+    resampler : str
+        near, bilinear, cubic, cubicspline, lanczos, average, mode, max, min, med, q1 or q3.
+
+    Returns
+    -------
+    (numpy.ndarray, dict)
+        Pixels as (band, row, column), and ``shape``, ``dtype``, ``geotransform`` (in GDAL's order),
+        ``crs``, ``nodata``. The array of an uncompressed file is a read-only map of it.
+
+    Raises
+    ------
+    AssetError, WindowError, TooLargeError
+        With scene and window in the text.
+    """
+    from perigee import _imagery_read
+    with _imagery_read.typed_errors(uri, _imagery_read.describe_window(window, bounds, resolution, srs)):
+        path = open(uri)
+    return _imagery_read.read(path, uri, bands, window, bounds, resolution, srs, resampler)
+
+
+def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolution=None, dimensions=None,
+            bounds=None, bounds_srs=None, resampler='near', order='image'):
+    """A mosaic of several assets, the last on top; the parameters of DLRun's ``Raster.ndarray``.
+
+    Parameters
+    ----------
+    inputs : str or list of str
+    bands : list, optional
+        Numbers or names; a last ``'alpha'`` adds where there are pixels (255) and where none (0).
+    scales : list of tuple, optional
+        For each band ``(low, high[, out_low, out_high])``, or None.
+    data_type : str, optional
+        Byte, UInt16, Int16, UInt32, Int32, Float32 or Float64.
+    srs, resolution, bounds, resampler
+        As for `read`; those of the first input by default, the box around all of them.
+    dimensions : (int, int), optional
+        Width and height in pixels, in place of `resolution`.
+    bounds_srs : str, optional
+        What `bounds` are in, when not in `srs`.
+    order : {'image', 'gdal'}
+        (row, column, band), or (band, row, column).
+
+    Returns
+    -------
+    (numpy.ndarray, dict)
+        As for `read`.
+    """
+    from perigee import _imagery_mosaic
+    inputs = [inputs] if hasattr(inputs, 'startswith') else list(inputs)
+    if not inputs:
+        raise BadRequestError('There are no inputs.', fix='give at least one URI')
+    prefetch(inputs)
+    return _imagery_mosaic.mosaic([open(uri) for uri in inputs], inputs, bands, scales, data_type, srs,
+                                  resolution, dimensions, bounds, bounds_srs, resampler, order)
+
+
+def _open_mounted(uri):
     name, path = _split(uri)
     folder = _folder_of(name)
     full = os.path.join(folder, *path.split('/')) if path else folder
@@ -44,6 +147,15 @@ def open(uri):  # noqa: A001 - the name that the guide gives it
         raise NotFoundError('There is no %s in the mount %r (looked for %s).' % (path, name, full),
                             fix='check the path below the folder given by --mount %s=DIR' % name)
     return full
+
+
+def _local_path(uri):
+    if uri.startswith('file://'):
+        return uri[len('file://'):]
+    if re.match('^[A-Za-z][A-Za-z0-9+.-]+:', uri):
+        raise BadRequestError('%s is only there inside a task.' % uri,
+                              fix='call it in a function on the mesh; here, open it with rasterio itself')
+    return uri
 
 
 def _split(uri):

@@ -1,0 +1,119 @@
+"""How a task asks its node for imagery: length-prefixed JSON over the socket in ``/in``."""
+import errno
+import json
+import os
+import socket
+import struct
+import threading
+
+from perigee._compat import native
+from perigee.errors import AssetUnreachableError, error_of_asset
+
+_HEAD = struct.Struct('>I')
+#: The longest path that the kernel takes for a socket, with the byte that ends it.
+_SOCKET_PATH_BYTES_MAX = 107
+_local = threading.local()
+
+
+def is_inside():
+    """Whether this process runs in a sandbox of Perigee."""
+    return os.environ.get('PERIGEE_SANDBOX') == '1'
+
+
+def ask(request):
+    """The node's answer to one request.
+
+    Parameters
+    ----------
+    request : dict
+        ``kind`` and what belongs to it.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    PerigeeError
+        Its subclass for the code that the node answered with.
+    """
+    body = json.dumps(request).encode('utf-8')
+    message = _HEAD.pack(len(body)) + body
+    try:
+        answer = _exchange(_connection(), message)
+    except (EOFError, IOError, OSError):  # socket.error is one of them on both Pythons
+        # A connection of an earlier task, of the process that this one was forked from, or closed.
+        _forget()
+        answer = _exchange_afresh(message)
+    error = answer.get('error')
+    if error is not None:
+        raise error_of_asset(native(error.get('code')), native(error.get('message')),
+                             native(error.get('fix')))
+    return answer
+
+
+def _exchange_afresh(message):
+    try:
+        return _exchange(_connection(), message)
+    except (EOFError, IOError, OSError) as caught:
+        _forget()
+        raise AssetUnreachableError(
+            'The node does not answer a request for imagery: %s' % caught,
+            fix='run the task on a node whose agent offers imagery (scripts/perigee nodes)')
+
+
+def _exchange(connection, message):
+    connection.sendall(message)
+    size = _HEAD.unpack(_read(connection, _HEAD.size))[0]
+    return json.loads(_read(connection, size).decode('utf-8'))
+
+
+def _read(connection, size):
+    pieces = []
+    while size > 0:
+        piece = connection.recv(size)
+        if not piece:
+            raise EOFError('it closed the connection')
+        pieces.append(piece)
+        size -= len(piece)
+    return b''.join(pieces)
+
+
+def _connection():
+    """This thread's own; a forked child makes one of its own, for answers would get mixed up."""
+    pid = os.getpid()
+    if getattr(_local, 'pid', None) != pid:
+        _local.connection = _connect()
+        _local.pid = pid
+    return _local.connection
+
+
+def _forget():
+    connection = getattr(_local, 'connection', None)
+    _local.pid = None
+    _local.connection = None
+    if connection is not None:
+        connection.close()
+
+
+def _connect():
+    folder = os.environ.get('PERIGEE_IN', '/in')
+    path = os.path.join(folder, 'imagery.sock')
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder_fd = None
+    try:
+        if len(path) > _SOCKET_PATH_BYTES_MAX:
+            folder_fd = os.open(folder, os.O_RDONLY)
+            path = '/proc/self/fd/%d/imagery.sock' % folder_fd
+        made.connect(path)
+    except (IOError, OSError) as caught:
+        made.close()
+        if caught.errno == errno.ENOENT:
+            raise AssetUnreachableError(
+                'This node offers no imagery.',
+                fix='update its agent, or use a file of a mount (data:NAME/file.tif)')
+        raise
+    finally:
+        if folder_fd is not None:
+            os.close(folder_fd)
+    return made
