@@ -3,7 +3,7 @@
  * and performs what it decided. It decides nothing by itself.
  */
 import { randomBytes } from 'node:crypto';
-import { assertNever } from '../../protocol/base/assert.ts';
+import { assert, assertNever } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { ImageDigest, InstanceId } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
@@ -87,6 +87,9 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   let endWaiters: (() => void)[] = [];
   /** Creations under way, so that stopping waits for their process ids. */
   const creations = new Set<Promise<void>>();
+  const calls = new AbortController();
+  const [offer] = provider.offers();
+  assert(offer !== undefined, `pool ${provider.pool} offers a machine`);
 
   const askLook = (): void => {
     if (nextLook !== undefined || stopping !== undefined) return;
@@ -150,8 +153,8 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   });
   /** What an instance carries, with the isolation that its kind was found to have. */
   const shape = (): InstanceShape => ({
-    ...provider.shape,
-    isolation: isolation ?? provider.shape.isolation,
+    ...offer.shape,
+    isolation: isolation ?? offer.shape.isolation,
   });
   const noticeJoined = (fleet: readonly FleetInstance[]): void => {
     for (const { instance, node, requestedAtMs } of fleet) {
@@ -204,7 +207,10 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
         endedAtMs: null,
       });
       try {
-        const handle = await provider.create(instance);
+        const handle = await provider.create(
+          { instance, offer: offer.id, userData: '' },
+          calls.signal,
+        );
         log.info({ instance, handle, reason }, 'started a node');
         await instances.change(instance, { state: 'booting', handle });
       } catch (caught) {
@@ -222,11 +228,14 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     if (bootFailed) noteBootFailure();
     // Whatever follows, it counts once: its end must not be taken for a second failure.
     joined.add(instance);
-    provider.terminate(instance);
+    terminate(instance);
     killTimers.set(
       instance,
       setTimeout(() => provider.kill(instance), killAfterMs),
     );
+  };
+  const terminate = (instance: InstanceId): void => {
+    note(provider.terminate(instance, instances.find(instance)?.handle || null, calls.signal));
   };
   const noteBootFailure = (): void => {
     bootFailures += 1;
@@ -253,10 +262,10 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   };
   const findAgain = async (): Promise<void> => {
     await instances.load();
-    const listed = await provider.list();
+    const listed = await provider.list(calls.signal);
     for (const row of instances.list()) {
       const instance = row.instance as InstanceId;
-      const handle = row.handle || listed?.get(instance);
+      const handle = row.handle || listed.get(instance)?.handle;
       if (handle === undefined) await ended(instance);
       else {
         joined.add(instance);
@@ -264,7 +273,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
         await instances.change(instance, { handle });
       }
     }
-    for (const [instance, handle] of listed ?? []) {
+    for (const [instance, { handle }] of listed) {
       if (instances.find(instance) !== undefined) continue;
       log.warn({ instance }, 'ends a node that nobody asked for');
       provider.adopt(instance, handle);
@@ -279,7 +288,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     const left = instances.list().map((row) => row.instance as InstanceId);
     if (left.length > 0) {
       const allEnded = new Promise<void>((resolve) => endWaiters.push(resolve));
-      for (const instance of left) provider.terminate(instance);
+      for (const instance of left) terminate(instance);
       const killTimer = setTimeout(() => {
         for (const instance of left) provider.kill(instance);
       }, settings.stopMsMax);
@@ -287,7 +296,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
       clearTimeout(killTimer);
     }
     for (const timer of killTimers.values()) clearTimeout(timer);
-    provider.close();
+    await provider.close();
   };
   return {
     async start() {
