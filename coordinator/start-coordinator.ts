@@ -12,8 +12,11 @@ import type { InstanceId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
-import { defaultFleetSettings } from './autoscaler/plan.ts';
+import { defaultLifecycleSettings } from './autoscaler/lifecycle/state.ts';
+import { describeLocalPool } from './autoscaler/local-pool.ts';
+import { defaultFleetSettings } from './autoscaler/plan/inputs.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
+import { createSteadyClock } from './autoscaler/steady-clock.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 import { createState } from './core/state.ts';
@@ -66,6 +69,8 @@ export interface Coordinator {
 const instanceTokenMs = 5 * 60_000;
 /** Between two looks at local nodes of an earlier run. */
 const adoptedWatchMs = 250;
+/** For one call of a cloud. */
+const fleetCallMsMax = 60_000;
 /** Messages of an agent that wait while its report's blobs are looked up. */
 const sessionWaitingMax = 10_000;
 
@@ -229,14 +234,20 @@ function createLocalFleet(
     },
   );
   return createFleet(
-    { driver: deps.driver, store, provider, images: deps.images, clock, log: deps.log },
     {
-      instancesMax: settings.localNodes,
-      idleMs: settings.nodeIdleMs,
-      bootMsMax: settings.nodeBootMsMax,
+      driver: deps.driver,
+      store,
+      pools: [{ provider, spec: describeLocalPool(provider, { ...settings, dryRun: false }) }],
+      bootstrap: null,
+      images: deps.images,
+      clock: createSteadyClock(),
+      log: deps.log,
+    },
+    {
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
-      plan: defaultFleetSettings,
+      callMsMax: fleetCallMsMax,
+      lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
   );
 }

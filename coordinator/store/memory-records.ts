@@ -14,6 +14,7 @@ import { cutRange, newPart } from './log-trim.ts';
 import type {
   LogChunk,
   StoredBatch,
+  StoredFleetEvent,
   StoredGroup,
   StoredInstance,
   StoredNode,
@@ -49,6 +50,7 @@ export interface MemoryRecords {
   tokens: Map<string, StoredToken>;
   nodes: Map<NodeId, StoredNode>;
   instances: Map<string, StoredInstance>;
+  fleetEvents: StoredFleetEvent[];
   meta: Map<string, string>;
   /** `namespace hash` and `node hash`. */
   blobRights: Set<string>;
@@ -70,6 +72,7 @@ export function createMemoryRecords(): MemoryRecords {
     tokens: new Map(),
     nodes: new Map(),
     instances: new Map(),
+    fleetEvents: [],
     meta: new Map(),
     blobRights: new Set(),
   };

@@ -10,6 +10,7 @@ import type { MemoryBatch, MemoryRecords, Save } from './memory-records.ts';
 import { appendLog, applySave, createMemoryRecords, logKey } from './memory-records.ts';
 import { restoreRecords } from './memory-restore.ts';
 import type { Store, StoredAttempt, StoredBatch, StoredOutcome, StorePage } from './port.ts';
+import { fleetEventsMax } from './port.ts';
 
 /** A store over records. */
 export function createMemoryStore(records: MemoryRecords = createMemoryRecords()): Store {
@@ -174,7 +175,7 @@ function createAdministration(
   Store,
   'close' | keyof ReturnType<typeof createWork> | keyof ReturnType<typeof createOutcomes>
 > {
-  const { namespaces, tokens, nodes, instances, meta, blobRights } = records;
+  const { namespaces, tokens, nodes, instances, fleetEvents, meta, blobRights } = records;
   const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;
   return {
     async createNamespace(namespace, atMs) {
@@ -224,6 +225,11 @@ function createAdministration(
     async saveInstance(instance) {
       instances.set(instance.instance, instance);
     },
+    async saveFleetEvent(event) {
+      fleetEvents.unshift(event);
+      fleetEvents.splice(fleetEventsMax);
+    },
+    listFleetEvents: async ({ limit }) => fleetEvents.slice(0, limit),
     listInstances: async ({ gone }) =>
       [...instances.values()].filter(({ state }) => gone || state !== 'gone'),
     getMeta: async (key) => meta.get(key),

@@ -104,6 +104,8 @@ export function openSqliteStore(file: string): Store {
     hasUploaded: (...args) => perform(() => blobs.hasUploaded(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
+    saveFleetEvent: (...args) => perform(() => administration.saveFleetEvent(...args)),
+    listFleetEvents: (...args) => perform(() => administration.listFleetEvents(...args)),
     getMeta: (...args) => perform(() => administration.getMeta(...args)),
     setMeta: (...args) => perform(() => administration.setMeta(...args)),
     close: async () => {
