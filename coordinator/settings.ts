@@ -88,6 +88,15 @@ export const settingsTable = {
     flag: '--local-nodes',
     doc: 'Nodes that may run as processes on this machine at once; 0 for none.',
   }),
+  pools: text({
+    default: '',
+    flag: '--pools',
+    doc: 'JSON file of pools of machines elsewhere; docs/autoscaling.md says what it holds.',
+  }),
+  fleetDryRun: toggle({
+    flag: '--fleet-dry-run',
+    doc: 'Makes and ends no machine; `scripts/perigee explain fleet` says what it would do.',
+  }),
   mounts: plain<readonly string[]>('list', {
     default: [],
     flag: '--mount',

@@ -15,6 +15,9 @@ import { createFleet } from './autoscaler/create-fleet.ts';
 import { defaultLifecycleSettings } from './autoscaler/lifecycle/state.ts';
 import { describeLocalPool } from './autoscaler/local-pool.ts';
 import { defaultFleetSettings } from './autoscaler/plan/inputs.ts';
+import type { LoadProvider, OpenPool } from './autoscaler/pools/open-pools.ts';
+import { openPools } from './autoscaler/pools/open-pools.ts';
+import { readPools } from './autoscaler/pools/read-pools.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
 import { createSteadyClock } from './autoscaler/steady-clock.ts';
 import type { CoreSettings } from './core/settings.ts';
@@ -166,7 +169,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       onBroken: (path, error) => log.warn({ path, err: error }, 'an image cannot be read'),
     });
     const joinAddress = chooseJoinAddress(host.addresses());
-    const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
+    const pools = await openCloudPools(deps, host.peerId);
+    const fleet = createOwnFleet({ ...deps, pools, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
     const gateway = createGateway(
       { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
@@ -204,13 +208,24 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
   }
 }
 
-function createLocalFleet(
+/** Pools of machines elsewhere; what opens them loads a vendor's SDK and is not there before it is needed. */
+async function openCloudPools(deps: StartDeps, coordinator: string): Promise<OpenPool[]> {
+  const { pools, fleetDryRun: dryRun } = deps.settings;
+  if (pools === '') return [];
+  const entries = readPools(pools);
+  const module = new URL('./autoscaler/providers/load-provider.ts', import.meta.url).href;
+  const { loadProvider: load } = (await import(module)) as { loadProvider: LoadProvider };
+  return openPools(entries, { coordinator, env: deps.env, load, dryRun });
+}
+
+function createOwnFleet(
   deps: StartDeps & {
     driver: Parameters<typeof createFleet>[0]['driver'];
     store: Store;
     images: Parameters<typeof createFleet>[0]['images'];
     joinAddress: string;
     mounts: readonly string[];
+    pools: readonly OpenPool[];
   },
 ): Fleet {
   const { settings, store } = deps;
@@ -237,7 +252,14 @@ function createLocalFleet(
     {
       driver: deps.driver,
       store,
-      pools: [{ provider, spec: describeLocalPool(provider, { ...settings, dryRun: false }) }],
+      pools: [
+        {
+          provider,
+          spec: describeLocalPool(provider, { ...settings, dryRun: settings.fleetDryRun }),
+          faults: [],
+        },
+        ...deps.pools,
+      ],
       bootstrap: null,
       images: deps.images,
       clock: createSteadyClock(),

@@ -32,7 +32,7 @@ export interface FleetDeps {
     'listInstances' | 'saveInstance' | 'getMeta' | 'setMeta' | 'saveFleetEvent' | 'listFleetEvents'
   >;
   /** In order of preference. */
-  pools: readonly { spec: PoolSpec; provider: Provider }[];
+  pools: readonly { spec: PoolSpec; provider: Provider; faults: readonly string[] }[];
   /** What an instance runs at its first boot; none for those that are processes. */
   bootstrap: { userData(instance: InstanceId, pool: string): Promise<string> } | null;
   /** Images that an instance will have. */
@@ -85,6 +85,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     nextId: () => randomBytes(4).toString('hex'),
   });
   const providers = new Map(deps.pools.map(({ spec, provider }) => [spec.pool, provider]));
+  for (const { spec, faults } of deps.pools) state.pools.get(spec.pool)?.faults.push(...faults);
   const calls = new AbortController();
   let images: readonly ImageDigest[] = [];
   /** How well nodes of the process pool isolate, once one was seen. */
