@@ -1,8 +1,9 @@
 /** What the gateway needs of the rest of the process, named by what it uses. */
 import type { Stream } from '@libp2p/interface';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type { FleetState } from '../autoscaler/lifecycle/state.ts';
 import type { Driver } from '../driver-port.ts';
-import type { BlobStore, Store } from '../store/port.ts';
+import type { BlobStore, Store, StoredFleetEvent } from '../store/port.ts';
 
 /** pino's shape. */
 export interface GatewayLog {
@@ -43,6 +44,12 @@ export interface GatewayDeps {
     booting(): number;
     /** Why it makes none at the moment, for people; null when nothing holds it back. */
     hold(): string | null;
+    /** To read only; for operators' views. */
+    state(): FleetState;
+    /** By the fleet's own clock. */
+    nowMs(): number;
+    /** Latest first. */
+    events(limit: number): Promise<StoredFleetEvent[]>;
   };
   /** Images that the process provider's machines would have (`local-images.ts`). */
   images: { list(): Promise<readonly NodeImage[]> };

@@ -5,6 +5,7 @@ import type { Context } from '../services.ts';
 import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
+import { explainFleet, getFleet } from './fleet.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
 import { listImages } from './images.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
@@ -56,6 +57,8 @@ export const operations: {
   'nodes.list': listNodes,
   'nodes.drain': drainNode,
   'nodes.undrain': undrainNode,
+  'fleet.get': getFleet,
+  'fleet.explain': explainFleet,
   'images.list': listImages,
 };
 
