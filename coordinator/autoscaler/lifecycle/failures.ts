@@ -2,6 +2,9 @@
 import type { ProviderFailureKind } from '../provider-port.ts';
 import type { FleetState, InstanceRecord, PoolRecord } from './state.ts';
 
+/** Longest pause while a cloud does not answer or asks to be called less. */
+const awayMsMax = 60_000;
+
 /** An offer is left alone for a time that doubles; the next offer takes its place meanwhile. */
 export function noteOfferFailure(
   pool: PoolRecord,
@@ -9,7 +12,8 @@ export function noteOfferFailure(
   options: { nowMs: number; reason: string },
 ): void {
   const offer = pool.offers.get(offerId);
-  if (offer === undefined) return;
+  // Machines asked for together fail together: that is one failure, not one for each.
+  if (offer === undefined || options.nowMs < offer.pausedUntilMs) return;
   offer.failures += 1;
   offer.pausedUntilMs = options.nowMs + ladderMs(pool, offer.failures);
   const times = offer.failures === 1 ? 'failed' : `failed ${offer.failures} times in a row`;
@@ -27,10 +31,13 @@ export function noteCreateFailure(
     noteOfferFailure(pool, offerId, { nowMs, reason: message });
     return;
   }
+  if (pool.hold !== null && nowMs < pool.hold.untilMs) return;
   pool.holds += 1;
+  // Nothing was bought: a cloud that is away may be asked again soon, one that says no may not.
+  const longestMs = failure === 'denied' ? pool.spec.retryMaxMs : awayMsMax;
   pool.hold = {
     reason: `The provider answers "${failure}": ${message}`,
-    untilMs: nowMs + ladderMs(pool, pool.holds),
+    untilMs: nowMs + Math.min(longestMs, ladderMs(pool, pool.holds)),
   };
 }
 
