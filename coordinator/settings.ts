@@ -113,6 +113,15 @@ export const settingsTable = {
     max: 32,
     doc: 'Images that are pulled from registries at once.',
   }),
+  pools: text({
+    default: '',
+    flag: '--pools',
+    doc: 'JSON file of pools of machines elsewhere; docs/autoscaling.md says what it holds.',
+  }),
+  fleetDryRun: toggle({
+    flag: '--fleet-dry-run',
+    doc: 'Makes and ends no machine; `scripts/perigee explain fleet` says what it would do.',
+  }),
   mounts: plain<readonly string[]>('list', {
     default: [],
     flag: '--mount',

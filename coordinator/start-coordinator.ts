@@ -14,8 +14,14 @@ import type { InstanceId, NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
-import { defaultFleetSettings } from './autoscaler/plan.ts';
+import { defaultLifecycleSettings } from './autoscaler/lifecycle/state.ts';
+import { describeLocalPool } from './autoscaler/local-pool.ts';
+import { defaultFleetSettings } from './autoscaler/plan/inputs.ts';
+import type { LoadProvider, OpenPool } from './autoscaler/pools/open-pools.ts';
+import { openPools } from './autoscaler/pools/open-pools.ts';
+import { readPools } from './autoscaler/pools/read-pools.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
+import { createSteadyClock } from './autoscaler/steady-clock.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
@@ -74,6 +80,8 @@ export interface Coordinator {
 const instanceTokenMs = 5 * 60_000;
 /** Between two looks at local nodes of an earlier run. */
 const adoptedWatchMs = 250;
+/** For one call of a cloud. */
+const fleetCallMsMax = 60_000;
 /** Messages of an agent that wait while its report's blobs are looked up. */
 const sessionWaitingMax = 10_000;
 
@@ -210,7 +218,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     );
     stack.defer(() => host.unhandle(imageProtocol));
     const joinAddress = chooseJoinAddress(host.addresses());
-    const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
+    const pools = await openCloudPools(deps, host.peerId);
+    const fleet = createOwnFleet({ ...deps, pools, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
     const gateway = createGateway(
       {
@@ -265,13 +274,24 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
   }
 }
 
-function createLocalFleet(
+/** Pools of machines elsewhere; what opens them loads a vendor's SDK and is not there before it is needed. */
+async function openCloudPools(deps: StartDeps, coordinator: string): Promise<OpenPool[]> {
+  const { pools, fleetDryRun: dryRun } = deps.settings;
+  if (pools === '') return [];
+  const entries = readPools(pools);
+  const module = new URL('./autoscaler/providers/load-provider.ts', import.meta.url).href;
+  const { loadProvider: load } = (await import(module)) as { loadProvider: LoadProvider };
+  return openPools(entries, { coordinator, env: deps.env, load, dryRun });
+}
+
+function createOwnFleet(
   deps: StartDeps & {
     driver: Parameters<typeof createFleet>[0]['driver'];
     store: Store;
     images: Parameters<typeof createFleet>[0]['images'];
     joinAddress: string;
     mounts: readonly string[];
+    pools: readonly OpenPool[];
   },
 ): Fleet {
   const { settings, store } = deps;
@@ -295,14 +315,27 @@ function createLocalFleet(
     },
   );
   return createFleet(
-    { driver: deps.driver, store, provider, images: deps.images, clock, log: deps.log },
     {
-      instancesMax: settings.localNodes,
-      idleMs: settings.nodeIdleMs,
-      bootMsMax: settings.nodeBootMsMax,
+      driver: deps.driver,
+      store,
+      pools: [
+        {
+          provider,
+          spec: describeLocalPool(provider, { ...settings, dryRun: settings.fleetDryRun }),
+          faults: [],
+        },
+        ...deps.pools,
+      ],
+      bootstrap: null,
+      images: deps.images,
+      clock: createSteadyClock(),
+      log: deps.log,
+    },
+    {
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
-      plan: defaultFleetSettings,
+      callMsMax: fleetCallMsMax,
+      lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
   );
 }

@@ -45,7 +45,8 @@ interface Rule {
 
 const isOurs = (specifier: string) => folders.some((folder) => specifier.startsWith(`${folder}/`));
 const isCore = (path: string) =>
-  /^(coordinator|node-agent)\/core\//.test(path) || path === 'coordinator/autoscaler/plan.ts';
+  /^(coordinator|node-agent)\/core\//.test(path) ||
+  /^coordinator\/autoscaler\/(plan|lifecycle)\//.test(path);
 const corePackage =
   /^protocol\/(wire\/(ids|limits|task|messages)|base\/(assert|errors|random))\.ts$/;
 
@@ -73,7 +74,8 @@ const rules: Rule[] = [
     allows: (specifier, path) =>
       corePackage.test(specifier) ||
       specifier.startsWith(`${path.split('/')[0]}/core/`) ||
-      specifier === 'coordinator/autoscaler/plan.ts',
+      (path.startsWith('coordinator/autoscaler/') &&
+        /^coordinator\/autoscaler\/(plan\/|lifecycle\/|provider-port\.ts)/.test(specifier)),
   },
   {
     rule: 'coordinator never imports node-agent, sdk, scripts, bench or test',

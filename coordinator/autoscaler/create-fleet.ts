@@ -1,27 +1,43 @@
 /**
- * The autoscaler's shell: looks after every tick that changed something, lets `planFleet` decide,
- * and performs what it decided. It decides nothing by itself.
+ * The fleet's shell: looks after every tick that changed something, lets `stepFleet` decide, and
+ * performs its orders. It decides nothing by itself.
  */
 import { randomBytes } from 'node:crypto';
-import { assertNever } from '../../protocol/base/assert.ts';
+import { assert, assertNever } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { ImageDigest, InstanceId } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
 import { demand } from '../core/views.ts';
 import type { Driver } from '../driver-port.ts';
-import type { Store } from '../store/port.ts';
-import { findIsolation, listFleetInstances, listOtherCapacity } from './fleet-inputs.ts';
-import { createInstances } from './instances.ts';
-import type { FleetDecision, FleetInstance, FleetPool, FleetSettings } from './plan.ts';
-import { planFleet } from './plan.ts';
+import type { Store, StoredFleetEvent } from '../store/port.ts';
+import { listInstanceNodes, listOtherCapacity } from './fleet-inputs.ts';
+import type {
+  FleetEvent,
+  FleetOrder,
+  FleetState,
+  LifecycleSettings,
+  PoolSpec,
+} from './lifecycle/state.ts';
+import { createFleetState } from './lifecycle/state.ts';
+import { stepFleet } from './lifecycle/step.ts';
+import { planFleet } from './plan/plan-fleet.ts';
 import type { InstanceShape, Provider } from './provider-port.ts';
+import { ProviderFailure } from './provider-port.ts';
+import { loadFleet, saveOffers, toRow } from './records.ts';
 
 export interface FleetDeps {
   driver: Pick<Driver, 'dispatch' | 'onTick' | 'state'>;
-  store: Pick<Store, 'listInstances' | 'saveInstance'>;
-  provider: Provider;
+  store: Pick<
+    Store,
+    'listInstances' | 'saveInstance' | 'getMeta' | 'setMeta' | 'saveFleetEvent' | 'listFleetEvents'
+  >;
+  /** In order of preference. */
+  pools: readonly { spec: PoolSpec; provider: Provider; faults: readonly string[] }[];
+  /** What an instance runs at its first boot; none for those that are processes. */
+  bootstrap: { userData(instance: InstanceId, pool: string): Promise<string> } | null;
   /** Images that an instance will have. */
   images: { list(): Promise<readonly NodeImage[]> };
+  /** Never goes back and never jumps (`steady-clock.ts`). */
   clock: { nowMs(): number };
   log: {
     info(fields: object, message: string): void;
@@ -30,14 +46,13 @@ export interface FleetDeps {
 }
 
 export interface FleetShellSettings {
-  instancesMax: number;
-  idleMs: number;
-  bootMsMax: number;
   /** Between two looks when nothing happens. */
   tickMs: number;
-  /** For instances to end when the fleet stops; then they are killed. */
+  /** For local instances to end when the fleet stops; then they are killed. */
   stopMsMax: number;
-  plan: FleetSettings;
+  /** For one call of a provider; then it counts as not answered. */
+  callMsMax: number;
+  lifecycle: LifecycleSettings;
 }
 
 /** The fleet, as `main.ts` and the gateway see it. */
@@ -47,267 +62,305 @@ export interface Fleet {
   shapes(): readonly InstanceShape[];
   booting(): number;
   hold(): string | null;
+  /** To read only; for views. */
+  state(): FleetState;
+  nowMs(): number;
+  events(limit: number): Promise<StoredFleetEvent[]>;
   pids(): readonly number[];
-  /** Asks every instance to end, kills those that do not; idempotent. */
+  /** Asks every local instance to end, kills those that do not; machines elsewhere go on. Idempotent. */
   stop(): Promise<void>;
-  /** Kills every instance now. */
+  /** Kills every local instance now. */
   kill(): void;
 }
 
 /** Looks are at least so far apart: thousands of ticks a second need no thousand plans. */
 const lookGapMs = 20;
-/** Assumed until a boot was measured. */
-const bootMsGuess = 1_500;
-/** Weight of the latest boot in the measured time. */
-const bootWeight = 0.3;
-/** For a drained instance whose node has left to end by itself. */
-const leaveMsMax = 5_000;
-/** Between asking an instance to end and killing it. */
-const killAfterMs = 3_000;
 
 export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Fleet {
-  const { driver, provider, clock, log } = deps;
-  const instances = createInstances(deps.store);
-  /** All and only instances asked for whose node has joined at some time. */
-  const joined = new Set<InstanceId>();
-  const killTimers = new Map<InstanceId, NodeJS.Timeout>();
+  const { driver, store, clock, log } = deps;
+  const state = createFleetState({
+    pools: deps.pools.map(({ spec }) => spec),
+    settings: settings.lifecycle,
+    decide: planFleet,
+    nextId: () => randomBytes(4).toString('hex'),
+  });
+  const providers = new Map(deps.pools.map(({ spec, provider }) => [spec.pool, provider]));
+  for (const { spec, faults } of deps.pools) state.pools.get(spec.pool)?.faults.push(...faults);
+  const calls = new AbortController();
   let images: readonly ImageDigest[] = [];
-  let bootMs = bootMsGuess;
-  let bootFailures = 0;
-  let bootFailedAtMs: number | null = null;
-  let heldBack: string | null = null;
+  /** How well nodes of the process pool isolate, once one was seen. */
   let isolation: IsolationLevel | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   let nextLook: NodeJS.Timeout | undefined;
-  let looking = false;
-  let lookAsked = false;
   let tickTimer: NodeJS.Timeout | undefined;
   let unsubscribe: (() => void) | undefined;
   let stopping: Promise<void> | undefined;
-  let endWaiters: (() => void)[] = [];
-  /** Creations under way, so that stopping waits for their process ids. */
+  let boots = 0;
+  /** Orders of all turns so far, performed one after the other. */
+  let performing: Promise<void> = Promise.resolve();
   const creations = new Set<Promise<void>>();
 
+  const take = (event: FleetEvent): void => {
+    const orders = stepFleet(state, event, clock.nowMs());
+    if (orders.length === 0) return;
+    performing = performing.then(() => perform(orders)).catch(warn);
+  };
+  const warn = (caught: unknown): void => {
+    // Rows are copies of what providers can be asked again: a listing mends them.
+    log.warn({ err: toError(caught) }, 'the fleet could not do what it decided');
+  };
+  const perform = async (orders: readonly FleetOrder[]): Promise<void> => {
+    /** Intents that are not on disk: their machines must not be made. */
+    const unsaved = new Set<InstanceId>();
+    for (const order of orders) {
+      if (order.kind === 'create' && unsaved.has(order.instance)) {
+        take({
+          kind: 'createFailed',
+          instance: order.instance,
+          failure: 'unavailable',
+          message: 'The intent could not be saved.',
+          mayHaveMade: false,
+        });
+        continue;
+      }
+      try {
+        await performOne(order);
+      } catch (caught) {
+        // One failed save must not keep another machine from being ended.
+        if (order.kind === 'save') unsaved.add(order.instance.instance);
+        warn(caught);
+      }
+    }
+  };
+  const performOne = async (order: FleetOrder): Promise<void> => {
+    switch (order.kind) {
+      case 'save':
+        return store.saveInstance(toRow(order));
+      case 'create':
+        return create(order);
+      case 'list':
+        return list(order.pool);
+      case 'adopt':
+        return getProvider(order.pool).adopt(order.instance, order.handle);
+      case 'terminate':
+        return terminate(order);
+      case 'kill':
+        return getProvider(order.pool).kill(order.instance);
+      case 'drain':
+        driver.dispatch({
+          kind: 'nodeDrainAsked',
+          request: null,
+          node: order.node,
+          by: 'autoscaler',
+        });
+        return;
+      case 'undrain':
+        driver.dispatch({ kind: 'nodeUndrainAsked', request: null, node: order.node });
+        return;
+      case 'forget':
+        driver.dispatch({ kind: 'instanceEnded', instance: order.instance });
+        askLook();
+        return;
+      case 'tell': {
+        const { kind: _, ...event } = order;
+        if (order.isLoud) log.warn(event, `fleet: ${order.text}`);
+        else log.info(event, `fleet: ${order.text}`);
+        return store.saveFleetEvent({ atMs: clock.nowMs(), ...event });
+      }
+      default:
+        assertNever(order);
+    }
+  };
+  const getProvider = (pool: string): Provider => {
+    const provider = providers.get(pool);
+    assert(provider !== undefined, `pool ${pool} has a provider`);
+    return provider;
+  };
+  const limit = (): AbortSignal =>
+    AbortSignal.any([calls.signal, AbortSignal.timeout(settings.callMsMax)]);
+  /** Not awaited by the orders behind it: a cloud that takes its time must not hold up a drain. */
+  const create = async (order: Extract<FleetOrder, { kind: 'create' }>): Promise<void> => {
+    const { pool, instance, offer } = order;
+    const creation = (async () => {
+      try {
+        const userData = (await deps.bootstrap?.userData(instance, pool)) ?? '';
+        const handle = await getProvider(pool).create({ instance, offer, userData }, limit());
+        take({ kind: 'created', instance, handle });
+      } catch (caught) {
+        const { failure, mayHaveMade, message } = toFailure(caught);
+        take({ kind: 'createFailed', instance, failure, mayHaveMade, message });
+      }
+    })();
+    creations.add(creation);
+    creation.finally(() => creations.delete(creation)).catch(warn);
+  };
+  const list = async (pool: string): Promise<void> => {
+    const askedAtMs = clock.nowMs();
+    getProvider(pool)
+      .list(limit())
+      .then(
+        (found) => take({ kind: 'listed', pool, found, askedAtMs }),
+        (caught: unknown) => {
+          const { failure, message } = toFailure(caught);
+          take({ kind: 'listFailed', pool, failure, message });
+        },
+      )
+      .catch(warn);
+  };
+  const terminate = async (order: Extract<FleetOrder, { kind: 'terminate' }>): Promise<void> => {
+    const { pool, instance, handle } = order;
+    getProvider(pool)
+      .terminate(instance, handle, limit())
+      .catch((caught: unknown) =>
+        take({ kind: 'endFailed', instance, message: toError(caught).message }),
+      )
+      .catch(warn);
+  };
   const askLook = (): void => {
     if (nextLook !== undefined || stopping !== undefined) return;
-    if (looking) {
-      lookAsked = true;
-      return;
-    }
     // At once when nothing was looked at lately: a first task must not wait for a timer.
     const pauseMs = Math.max(0, lookedAtMs + lookGapMs - clock.nowMs());
     nextLook = setTimeout(
       () => {
-        nextLook = undefined;
-        look().catch((caught: unknown) => {
-          log.warn({ err: toError(caught) }, 'the fleet could not be looked at');
-        });
+        look()
+          .catch(warn)
+          .finally(() => {
+            nextLook = undefined;
+          });
       },
       Math.min(pauseMs, lookGapMs),
     );
   };
   const look = async (): Promise<void> => {
-    looking = true;
-    try {
-      lookedAtMs = clock.nowMs();
-      images = (await deps.images.list()).map((image) => image.digest);
-      if (stopping !== undefined) return;
-      const state = driver.state();
-      const rows = instances.list();
-      const fleet = listFleetInstances(state, rows);
-      noticeJoined(fleet);
-      isolation = findIsolation(state, rows) ?? isolation;
-      const plan = planFleet({
-        nowMs: clock.nowMs(),
-        settings: settings.plan,
-        demand: demand(state),
-        pools: [pool()],
-        instances: fleet,
-        others: listOtherCapacity(state, rows),
-      });
-      heldBack = plan.outlooks[0]?.heldBack ?? null;
-      for (const decision of plan.decisions) perform(decision);
-    } finally {
-      looking = false;
-      if (lookAsked) {
-        lookAsked = false;
-        askLook();
-      }
-    }
-  };
-  const pool = (): FleetPool => ({
-    pool: provider.pool,
-    instancesMax: settings.instancesMax,
-    ...shape(),
-    images,
-    namespaces: null,
-    idleMs: settings.idleMs,
-    bootMs,
-    bootMsMax: settings.bootMsMax,
-    leaveMsMax,
-    bootFailures,
-    bootFailedAtMs,
-  });
-  /** What an instance carries, with the isolation that its kind was found to have. */
-  const shape = (): InstanceShape => ({
-    ...provider.shape,
-    isolation: isolation ?? provider.shape.isolation,
-  });
-  const noticeJoined = (fleet: readonly FleetInstance[]): void => {
-    for (const { instance, node, requestedAtMs } of fleet) {
-      if (node === null || joined.has(instance)) continue;
-      joined.add(instance);
-      bootFailures = 0;
-      bootFailedAtMs = null;
-      const tookMs = clock.nowMs() - requestedAtMs;
-      bootMs += bootWeight * (Math.min(tookMs, settings.bootMsMax) - bootMs);
-      note(instances.change(instance, { state: 'joined' }));
-    }
-  };
-  const perform = (decision: FleetDecision): void => {
-    switch (decision.kind) {
-      case 'create':
-        for (let made = 0; made < decision.count; made += 1) create(decision.reason);
-        return;
-      case 'drain':
-        log.info(decision, 'drains a node');
-        note(instances.change(decision.instance, { state: 'draining', reason: decision.reason }));
-        driver.dispatch({
-          kind: 'nodeDrainAsked',
-          request: null,
-          node: decision.node,
-          by: 'autoscaler',
-        });
-        return;
-      case 'undrain':
-        log.info(decision, 'keeps a node that was draining');
-        note(instances.change(decision.instance, { state: 'joined', reason: decision.reason }));
-        driver.dispatch({ kind: 'nodeUndrainAsked', request: null, node: decision.node });
-        return;
-      case 'destroy':
-        destroy(decision);
-        return;
-      default:
-        assertNever(decision);
-    }
-  };
-  const create = (reason: string): void => {
-    const instance = `${provider.pool}-${randomBytes(4).toString('hex')}` as InstanceId;
-    const creation = (async () => {
-      await instances.save({
-        instance,
-        pool: provider.pool,
-        state: 'requested',
-        handle: '',
-        reason,
-        requestedAtMs: clock.nowMs(),
-        endedAtMs: null,
-      });
-      try {
-        const handle = await provider.create(instance);
-        log.info({ instance, handle, reason }, 'started a node');
-        await instances.change(instance, { state: 'booting', handle });
-      } catch (caught) {
-        log.warn({ instance, err: toError(caught) }, 'a node could not be started');
-        await ended(instance);
-      }
-    })();
-    creations.add(creation);
-    note(creation.finally(() => creations.delete(creation)));
-  };
-  const destroy = (decision: Extract<FleetDecision, { kind: 'destroy' }>): void => {
-    const { instance, bootFailed, reason } = decision;
-    if (killTimers.has(instance)) return;
-    log.warn({ instance, reason }, 'ends a node’s process');
-    if (bootFailed) noteBootFailure();
-    // Whatever follows, it counts once: its end must not be taken for a second failure.
-    joined.add(instance);
-    provider.terminate(instance);
-    killTimers.set(
-      instance,
-      setTimeout(() => provider.kill(instance), killAfterMs),
-    );
-  };
-  const noteBootFailure = (): void => {
-    bootFailures += 1;
-    bootFailedAtMs = clock.nowMs();
-  };
-  const ended = async (instance: InstanceId): Promise<void> => {
-    clearTimeout(killTimers.get(instance));
-    killTimers.delete(instance);
-    // One that never joined has failed to boot, unless it was told to end.
-    if (!joined.delete(instance) && stopping === undefined) noteBootFailure();
-    driver.dispatch({ kind: 'instanceEnded', instance });
-    await instances.change(instance, { state: 'gone', endedAtMs: clock.nowMs() });
-    if (instances.list().length === 0) {
-      for (const resolve of endWaiters) resolve();
-      endWaiters = [];
-    }
-    askLook();
-  };
-  const note = (work: Promise<void>): void => {
-    work.catch((caught: unknown) => {
-      // The row is a copy of what the provider can be asked again: the next look mends it.
-      log.warn({ err: toError(caught) }, 'an instance could not be saved');
+    lookedAtMs = clock.nowMs();
+    images = (await deps.images.list()).map((image) => image.digest);
+    if (stopping !== undefined) return;
+    const core = driver.state();
+    const made = new Set<string>(state.instances.keys());
+    noticeIsolation();
+    take({
+      kind: 'looked',
+      view: {
+        demand: demand(core),
+        nodes: listInstanceNodes(core, clock.nowMs()),
+        others: listOtherCapacity(core, made),
+        images,
+        isStopping: false,
+      },
     });
+    await noteBoots();
   };
-  const findAgain = async (): Promise<void> => {
-    await instances.load();
-    const listed = await provider.list();
-    for (const row of instances.list()) {
-      const instance = row.instance as InstanceId;
-      const handle = row.handle || listed?.get(instance);
-      if (handle === undefined) await ended(instance);
-      else {
-        joined.add(instance);
-        provider.adopt(instance, handle);
-        await instances.change(instance, { handle });
+  /** The agent probes what its machine can isolate; the process pool's shape follows it. */
+  const noticeIsolation = (): void => {
+    for (const { profile } of driver.state().nodes.values()) {
+      const record = profile?.instance == null ? undefined : state.instances.get(profile.instance);
+      if (profile === null || record === undefined) continue;
+      if (getProvider(record.pool).kind !== 'process' || profile.isolation === isolation) continue;
+      isolation = profile.isolation;
+      for (const { offer } of state.pools.get(record.pool)?.offers.values() ?? []) {
+        offer.shape.isolation = isolation;
       }
     }
-    for (const [instance, handle] of listed ?? []) {
-      if (instances.find(instance) !== undefined) continue;
-      log.warn({ instance }, 'ends a node that nobody asked for');
-      provider.adopt(instance, handle);
-      provider.kill(instance);
+  };
+  const noteBoots = async (): Promise<void> => {
+    let sum = 0;
+    for (const pool of state.pools.values())
+      for (const { boots } of pool.offers.values()) sum += boots;
+    if (sum === boots) return;
+    boots = sum;
+    await saveOffers(store, state);
+  };
+  const isLocal = (pool: string): boolean => providers.get(pool)?.kind === 'process';
+  /** Processes are adopted or buried at once: their listing cannot lie. Clouds are asked in time. */
+  const findAgain = async (): Promise<void> => {
+    await loadFleet(store, state, clock.nowMs());
+    for (const [pool, provider] of providers) {
+      if (provider.kind !== 'process') continue;
+      const found = await provider.list(limit());
+      for (const record of [...state.instances.values()]) {
+        if (record.pool !== pool) continue;
+        const handle = record.handle || found.get(record.instance)?.handle;
+        if (handle === undefined) take({ kind: 'ended', instance: record.instance });
+        else provider.adopt(record.instance, handle);
+      }
+      for (const [instance, { handle }] of found) {
+        if (!state.instances.has(instance)) provider.adopt(instance, handle);
+      }
+      take({ kind: 'listed', pool, found, askedAtMs: clock.nowMs() });
+    }
+    await performing;
+  };
+  const localInstances = (): InstanceId[] =>
+    [...state.instances.values()]
+      .filter(({ pool }) => isLocal(pool))
+      .map(({ instance }) => instance);
+  const killLocal = (): void => {
+    for (const [pool, provider] of providers) {
+      if (!isLocal(pool)) continue;
+      for (const instance of localInstances()) provider.kill(instance);
     }
   };
   const end = async (): Promise<void> => {
     unsubscribe?.();
     clearTimeout(nextLook);
     clearInterval(tickTimer);
+    // Their process ids must be known before they can be told to end.
+    await performing;
     await Promise.allSettled(creations);
-    const left = instances.list().map((row) => row.instance as InstanceId);
-    if (left.length > 0) {
-      const allEnded = new Promise<void>((resolve) => endWaiters.push(resolve));
-      for (const instance of left) provider.terminate(instance);
-      const killTimer = setTimeout(() => {
-        for (const instance of left) provider.kill(instance);
-      }, settings.stopMsMax);
-      await allEnded;
-      clearTimeout(killTimer);
+    await performing;
+    for (const instance of localInstances()) {
+      const record = state.instances.get(instance);
+      if (record !== undefined) {
+        await getProvider(record.pool)
+          .terminate(instance, record.handle || null, limit())
+          .catch(warn);
+      }
     }
-    for (const timer of killTimers.values()) clearTimeout(timer);
-    provider.close();
+    const allEnded = Promise.withResolvers<void>();
+    const watch = setInterval(() => {
+      if (localInstances().length === 0) allEnded.resolve();
+    }, 10);
+    const killTimer = setTimeout(killLocal, settings.stopMsMax);
+    await allEnded.promise;
+    clearInterval(watch);
+    clearTimeout(killTimer);
+    await performing;
+    calls.abort();
+    for (const provider of providers.values()) await provider.close();
   };
   return {
     async start() {
-      provider.onEnded((instance) => note(ended(instance)));
+      for (const provider of providers.values()) {
+        provider.onEnded((instance) => take({ kind: 'ended', instance }));
+      }
       await findAgain();
       unsubscribe = driver.onTick(askLook);
       tickTimer = setInterval(askLook, settings.tickMs);
       askLook();
     },
-    shapes: () => (settings.instancesMax > 0 ? [shape()] : []),
+    shapes: () =>
+      [...state.pools.values()]
+        .filter(({ spec }) => spec.instancesMax > 0)
+        .flatMap(({ offers }) => [...offers.values()].map(({ offer }) => offer.shape)),
     booting: () =>
-      instances.list().filter(({ state }) => state !== 'joined' && state !== 'draining').length,
-    hold: () => heldBack,
-    pids: () => provider.pids(),
+      [...state.instances.values()].filter(({ node, ending }) => node === null && ending === null)
+        .length,
+    hold: () => state.plan?.outlooks.find(({ heldBack }) => heldBack !== null)?.heldBack ?? null,
+    state: () => state,
+    nowMs: () => clock.nowMs(),
+    events: (eventsMax) => store.listFleetEvents({ limit: eventsMax }),
+    pids: () => [...providers.values()].flatMap((provider) => [...provider.pids()]),
     stop() {
       stopping ??= end();
       return stopping;
     },
-    kill() {
-      for (const row of instances.list()) provider.kill(row.instance as InstanceId);
-    },
+    kill: killLocal,
   };
+}
+
+function toFailure(caught: unknown): ProviderFailure {
+  if (caught instanceof ProviderFailure) return caught;
+  // Whatever a provider did not expect, a time-out among it, may have happened after the effect.
+  const cause = toError(caught);
+  return new ProviderFailure('unavailable', cause.message, { mayHaveMade: true, cause });
 }

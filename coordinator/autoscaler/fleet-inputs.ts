@@ -1,42 +1,32 @@
-/** From the core's state to what the plan looks at. */
+/** From the core's state to what the fleet looks at. */
 import type { ImageDigest, InstanceId } from '../../protocol/wire/ids.ts';
-import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import type { CoordinatorState, CoreNode, DepartedNode } from '../core/entities.ts';
-import type { StoredInstance } from '../store/port.ts';
-import type { FleetInstance, FleetNode, OtherCapacity } from './plan.ts';
+import type { SeenNode } from './lifecycle/state.ts';
+import type { OtherCapacity } from './plan/inputs.ts';
 
-/** The instances of the store with their nodes. */
-export function listFleetInstances(
+/** Every node that names an instance; times are moved from the core's clock to the fleet's. */
+export function listInstanceNodes(
   state: CoordinatorState,
-  rows: readonly StoredInstance[],
-): FleetInstance[] {
-  const nodes = new Map<InstanceId, FleetNode>();
+  nowMs: number,
+): { instance: InstanceId; node: SeenNode }[] {
+  const shiftMs = nowMs - state.nowMs;
+  const nodes: { instance: InstanceId; node: SeenNode }[] = [];
   for (const node of state.departed.values()) {
     const instance = node.profile?.instance;
-    if (instance != null) nodes.set(instance, departedNode(node));
+    if (instance != null) nodes.push({ instance, node: departedNode(node, shiftMs) });
   }
   for (const node of state.nodes.values()) {
     const instance = node.profile?.instance;
-    if (instance != null) nodes.set(instance, presentNode(node));
+    if (instance != null) nodes.push({ instance, node: presentNode(node, shiftMs) });
   }
-  return rows.map((row) => {
-    const instance = row.instance as InstanceId;
-    return {
-      instance,
-      pool: row.pool,
-      // After a restart a node has as long to come back as a new one has to join.
-      requestedAtMs: Math.max(row.requestedAtMs, state.startedAtMs),
-      node: nodes.get(instance) ?? null,
-    };
-  });
+  return nodes;
 }
 
-/** Nodes that no instance of these rows made: work that fits there needs no machine. */
+/** Nodes that no instance of these made: work that fits there needs no machine. */
 export function listOtherCapacity(
   state: CoordinatorState,
-  rows: readonly StoredInstance[],
+  made: ReadonlySet<string>,
 ): OtherCapacity[] {
-  const made = new Set<string>(rows.map((row) => row.instance));
   const others: OtherCapacity[] = [];
   for (const { profile, phase, session, quarantine, namespaces } of state.nodes.values()) {
     if (profile === null || phase.kind !== 'ready' || session === null) continue;
@@ -54,39 +44,29 @@ export function listOtherCapacity(
   return others;
 }
 
-/** How well a node of these rows isolates; undefined while none is there. */
-export function findIsolation(
-  state: CoordinatorState,
-  rows: readonly StoredInstance[],
-): IsolationLevel | undefined {
-  const made = new Set<string>(rows.map((row) => row.instance));
-  for (const { profile } of state.nodes.values()) {
-    if (profile?.instance != null && made.has(profile.instance)) return profile.isolation;
-  }
-  return undefined;
-}
-
-function presentNode(node: CoreNode): FleetNode {
+function presentNode(node: CoreNode, shiftMs: number): SeenNode {
   const { phase } = node;
   return {
     node: node.id,
     state: phase.kind === 'lostContact' ? 'joining' : phase.kind,
     drainingBy: phase.kind === 'draining' ? phase.by : null,
     held: node.held.size,
-    idleSinceMs: node.idleSinceMs,
-    sinceMs: phase.kind === 'draining' ? phase.sinceMs : node.joinedAtMs,
+    idleSinceMs: node.idleSinceMs === null ? null : node.idleSinceMs + shiftMs,
+    sinceMs: (phase.kind === 'draining' ? phase.sinceMs : node.joinedAtMs) + shiftMs,
     isPaused: node.quarantine !== null,
+    uniqueCacheBytes: 0,
   };
 }
 
-function departedNode(node: DepartedNode): FleetNode {
+function departedNode(node: DepartedNode, shiftMs: number): SeenNode {
   return {
     node: node.id,
     state: node.phase,
     drainingBy: null,
     held: 0,
-    idleSinceMs: node.atMs,
-    sinceMs: node.atMs,
+    idleSinceMs: null,
+    sinceMs: node.atMs + shiftMs,
     isPaused: node.quarantine !== null,
+    uniqueCacheBytes: 0,
   };
 }

@@ -17,6 +17,7 @@ import type {
   NodeImage,
   TaskAssets,
 } from '../../protocol/wire/task.ts';
+import type { RuntimeHistogram } from './runtimes.ts';
 import type { CoreSettings } from './settings.ts';
 
 /** One line of what happened to a node or a group. */
@@ -71,6 +72,8 @@ export interface Group {
   failed: number;
   /** Moving mean of successes and exceptions; null while nothing has been measured. */
   runtimeMs: number | null;
+  /** The same runtimes, for their quantiles. */
+  readonly runtimes: RuntimeHistogram;
   /** Where an attempt succeeded last: tells a broken node from a broken group. */
   lastSuccessOn: NodeId | null;
   /** The node kept free for this group's next task, because smaller tasks passed it for too long. */

@@ -13,6 +13,7 @@ import type { CoordinatorEvent } from './events.ts';
 import { refOf } from './nodes.ts';
 import { endGroupWhenDone } from './outcomes.ts';
 import { releaseReservation } from './reservations.ts';
+import { createHistogram } from './runtimes.ts';
 import type { Turn } from './turn.ts';
 import { refuse, respondDone, tell } from './turn.ts';
 
@@ -94,6 +95,7 @@ export function createGroup(
     succeeded: 0,
     failed: 0,
     runtimeMs: null,
+    runtimes: createHistogram(),
     lastSuccessOn: null,
     reservedOn: null,
     queueTimer: false,

@@ -14,6 +14,7 @@ import { chargeUsage } from './fair-share.ts';
 import { endByAttempt } from './outcomes.ts';
 import { noteWorking, takeCrash } from './quarantine.ts';
 import { loseAttempt, retryCharged, returnAttempt } from './retries.ts';
+import { countRuntime } from './runtimes.ts';
 import type { Turn } from './turn.ts';
 
 type Event<Kind extends CoordinatorEvent['kind']> = Extract<CoordinatorEvent, { kind: Kind }>;
@@ -129,6 +130,7 @@ function outcomeOf(turn: Turn, task: OpenTask, report: AttemptOutcome): AttemptO
 function measure(turn: Turn, task: OpenTask, runtimeMs: number): void {
   const { group } = task.batch;
   const { runtimeWeight } = turn.state.settings;
+  countRuntime(group.runtimes, runtimeMs);
   group.runtimeMs =
     group.runtimeMs === null
       ? runtimeMs

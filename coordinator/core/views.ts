@@ -22,6 +22,7 @@ import type {
   StoryLine,
 } from './entities.ts';
 import { grantableTasks, queuedTasks } from './queue.ts';
+import { findQuantileMs } from './runtimes.ts';
 
 /** Decision 16's states; a node out of contact since a restart counts as joining. */
 export type NodeState = 'joining' | 'ready' | 'draining' | 'lost' | 'gone';
@@ -152,6 +153,8 @@ export interface DemandRow {
   memoryBytes: number;
   /** Queued tasks that could run now if there were room: no pause, no limit of the group in the way. */
   runnable: number;
+  /** Queued tasks that only the group's own limit may keep from running: none that pauses. */
+  ready: number;
   /** All queued tasks. */
   queued: number;
   running: number;
@@ -159,6 +162,11 @@ export interface DemandRow {
   runtimeMs: number | null;
   /** `runnable` in seconds of work; null while nothing was measured. */
   workSeconds: number | null;
+  /** Quantiles of its runtimes; null while nothing was measured. */
+  runtimeP50Ms: number | null;
+  runtimeP90Ms: number | null;
+  /** How long its running attempts have been granted, on average; 0 when none is. */
+  runningForMs: number;
   /** How many tasks the group may run at once in all; null for any number. */
   maximumConcurrency: number | null;
 }
@@ -169,7 +177,8 @@ export function demand(state: CoordinatorState): DemandRow[] {
   for (const group of state.groups.values()) {
     const queued = queuedTasks(group);
     if (queued === 0 && group.running === 0) continue;
-    const runnable = Math.min(grantableTasks(group), concurrencyLeft(group));
+    const ready = grantableTasks(group);
+    const runnable = Math.min(ready, concurrencyLeft(group));
     const { spec, runtimeMs } = group;
     rows.push({
       group: group.id,
@@ -180,9 +189,14 @@ export function demand(state: CoordinatorState): DemandRow[] {
       cpus: spec.cpus,
       memoryBytes: spec.memoryBytes,
       runnable,
+      ready,
       queued,
       running: group.running,
       runtimeMs,
+      runtimeP50Ms: findQuantileMs(group.runtimes, 0.5),
+      runtimeP90Ms: findQuantileMs(group.runtimes, 0.9),
+      runningForMs:
+        group.running === 0 ? 0 : Math.max(0, state.nowMs - group.grantedAtSumMs / group.running),
       workSeconds: runtimeMs === null ? null : (runnable * runtimeMs) / 1000,
       maximumConcurrency: spec.maximumConcurrency,
     });

@@ -2,12 +2,13 @@
 import type { Stream } from '@libp2p/interface';
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type { FleetState } from '../autoscaler/lifecycle/state.ts';
 import type { Driver } from '../driver-port.ts';
 import type { BuildLogs } from '../images/build-log.ts';
 import type { Builds } from '../images/builds.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
 import type { ImageImporter } from '../images/oci/image-importer.ts';
-import type { BlobStore, Store } from '../store/port.ts';
+import type { BlobStore, Store, StoredFleetEvent } from '../store/port.ts';
 
 /** pino's shape. */
 export interface GatewayLog {
@@ -48,6 +49,12 @@ export interface GatewayDeps {
     booting(): number;
     /** Why it makes none at the moment, for people; null when nothing holds it back. */
     hold(): string | null;
+    /** To read only; for operators' views. */
+    state(): FleetState;
+    /** By the fleet's own clock. */
+    nowMs(): number;
+    /** Latest first. */
+    events(limit: number): Promise<StoredFleetEvent[]>;
   };
   /** Images that the process provider's machines would have (`local-images.ts`). */
   images: {

@@ -16,6 +16,7 @@ import type { ImageRecords } from './memory-images.ts';
 import type {
   LogChunk,
   StoredBatch,
+  StoredFleetEvent,
   StoredGroup,
   StoredInstance,
   StoredNode,
@@ -52,6 +53,7 @@ export interface MemoryRecords extends ImageRecords {
   tokens: Map<string, StoredToken>;
   nodes: Map<NodeId, StoredNode>;
   instances: Map<string, StoredInstance>;
+  fleetEvents: StoredFleetEvent[];
   meta: Map<string, string>;
   /** `namespace hash` and `node hash`. */
   blobRights: Set<string>;
@@ -73,6 +75,7 @@ export function createMemoryRecords(): MemoryRecords {
     tokens: new Map(),
     nodes: new Map(),
     instances: new Map(),
+    fleetEvents: [],
     meta: new Map(),
     blobRights: new Set(),
     images: new Map(),

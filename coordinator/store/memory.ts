@@ -12,6 +12,7 @@ import type { MemoryBatch, MemoryRecords, Save } from './memory-records.ts';
 import { appendLog, applySave, createMemoryRecords, logKey } from './memory-records.ts';
 import { restoreRecords } from './memory-restore.ts';
 import type { Store, StoredAttempt, StoredBatch, StoredOutcome, StorePage } from './port.ts';
+import { fleetEventsMax } from './port.ts';
 
 /** A store over records. */
 export function createMemoryStore(records: MemoryRecords = createMemoryRecords()): Store {
@@ -180,7 +181,7 @@ function createAdministration(
   | keyof ReturnType<typeof createWork>
   | keyof ReturnType<typeof createOutcomes>
 > {
-  const { namespaces, tokens, nodes, instances, meta, blobRights } = records;
+  const { namespaces, tokens, nodes, instances, fleetEvents, meta, blobRights } = records;
   const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;
   return {
     async createNamespace(namespace, atMs) {
@@ -230,6 +231,11 @@ function createAdministration(
     async saveInstance(instance) {
       instances.set(instance.instance, instance);
     },
+    async saveFleetEvent(event) {
+      fleetEvents.unshift(event);
+      fleetEvents.splice(fleetEventsMax);
+    },
+    listFleetEvents: async ({ limit }) => fleetEvents.slice(0, limit),
     listInstances: async ({ gone }) =>
       [...instances.values()].filter(({ state }) => gone || state !== 'gone'),
     getMeta: async (key) => meta.get(key),

@@ -42,8 +42,7 @@ function listMigrations(): Migration[] {
     .sort()
     .map((file) => ({ number: Number(file.slice(0, 3)), file }));
   for (const [index, migration] of migrations.entries()) {
-    const before = migrations[index - 1]?.number ?? 0;
-    assert(migration.number > before, `migration ${migration.file} has a number of its own`);
+    assert(migration.number === index + 1, `migration ${migration.file} has the next number`);
   }
   return migrations;
 }

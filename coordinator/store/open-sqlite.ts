@@ -111,6 +111,8 @@ export function openSqliteStore(file: string): Store {
     appendImageLog: (...args) => perform(() => images.appendLog(...args)),
     readImageLog: (...args) => perform(() => images.readLog(...args)),
     clearImageLog: (...args) => perform(() => images.clearLog(...args)),
+    saveFleetEvent: (...args) => perform(() => administration.saveFleetEvent(...args)),
+    listFleetEvents: (...args) => perform(() => administration.listFleetEvents(...args)),
     getMeta: (...args) => perform(() => administration.getMeta(...args)),
     setMeta: (...args) => perform(() => administration.setMeta(...args)),
     close: async () => {

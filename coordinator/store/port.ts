@@ -103,12 +103,32 @@ export interface StoredNode {
 export interface StoredInstance {
   instance: string;
   pool: string;
-  state: 'requested' | 'booting' | 'joined' | 'draining' | 'gone';
+  state: 'requested' | 'booting' | 'joined' | 'working' | 'draining' | 'gone';
   /** What the provider needs to find it again, for example a process id with its start time. */
   handle: string;
   reason: string;
   requestedAtMs: number;
   endedAtMs: number | null;
+  /** Which of its pool's offers it is of, at what price. */
+  offer: string;
+  pricePerHour: number;
+  /** The peer that runs on it: the first that said so. */
+  node: NodeId | null;
+  /** Dollars until it was saved last. */
+  cost: number;
+}
+
+/** Fleet events that are kept. */
+export const fleetEventsMax = 2_000;
+
+/** What happened to the fleet, for people; the latest are kept. */
+export interface StoredFleetEvent {
+  atMs: number;
+  pool: string;
+  instance: string | null;
+  event: string;
+  text: string;
+  isLoud: boolean;
 }
 
 export interface StorePage<Item> {
@@ -196,6 +216,10 @@ export interface Store extends ImageStore {
 
   saveInstance(instance: StoredInstance): Promise<void>;
   listInstances(options: { gone: boolean }): Promise<StoredInstance[]>;
+  /** Keeps an event, and of all events the latest 2,000. */
+  saveFleetEvent(event: StoredFleetEvent): Promise<void>;
+  /** Latest first. */
+  listFleetEvents(options: { limit: number }): Promise<StoredFleetEvent[]>;
 
   /** Key-value settings of the directory: ports, keys' file names, boot count. */
   getMeta(key: string): Promise<string | undefined>;

@@ -299,3 +299,85 @@ export interface ImageDetailView extends ImageView {
   nodeNames: string[];
   endedAt: Timestamp | null;
 }
+
+/** Pools of machines and what they have now; for operators. Prices and costs are in dollars. */
+export interface FleetView {
+  pools: {
+    pool: string;
+    provider: string;
+    min: number;
+    max: number;
+    warm: number;
+    /** Instances that the work is worth, with minimum and spares, within the maximum. */
+    wanted: number;
+    /** Working or booting. */
+    live: number;
+    pricePerHour: number;
+    spent: number;
+    spendPerHourMax: number | null;
+    spendTotalMax: number | null;
+    dryRun: boolean;
+    /** Why fewer are made than are wanted. */
+    heldBack: string | null;
+    /** What is wrong and needs somebody. */
+    faults: string[];
+    offers: {
+      id: string;
+      spot: boolean;
+      pricePerHour: number;
+      /** Measured, or guessed while `boots` is 0. */
+      bootSeconds: number;
+      boots: number;
+      failures: number;
+      paused: string | null;
+    }[];
+  }[];
+  instances: {
+    instance: InstanceId;
+    pool: string;
+    offer: string;
+    state: 'requested' | 'booting' | 'joined' | 'working' | 'draining' | 'gone';
+    reason: string;
+    node: NodeId | null;
+    ageSeconds: number;
+    stateSeconds: number;
+    cost: number;
+    /** The cloud has said that it takes it back. */
+    interrupted: boolean;
+    ending: boolean;
+  }[];
+}
+
+/** Why there are so many machines. */
+export interface FleetExplainView {
+  sentences: string[];
+  work: {
+    group: string;
+    namespace: string;
+    workSeconds: number;
+    taskSeconds: number;
+    measured: boolean;
+    horizonSeconds: number;
+    places: number;
+  }[];
+  /** Of the latest look. */
+  decisions: {
+    kind: 'create' | 'drain' | 'undrain';
+    pool: string;
+    offer: string | null;
+    count: number;
+    instance: InstanceId | null;
+    reason: string;
+    /** It was only said. */
+    dryRun: boolean;
+  }[];
+  /** Latest first. */
+  events: {
+    at: Timestamp;
+    pool: string;
+    instance: string | null;
+    event: string;
+    text: string;
+    isLoud: boolean;
+  }[];
+}

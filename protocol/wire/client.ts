@@ -5,6 +5,8 @@
 import type {
   BatchView,
   ExplainView,
+  FleetExplainView,
+  FleetView,
   GroupLimitsRequest,
   GroupRequest,
   GroupView,
@@ -105,6 +107,8 @@ export interface ClientOperations {
   'nodes.list': { input: Scoped; output: Page<NodeView> };
   'nodes.drain': { input: { id: string }; output: NodeView };
   'nodes.undrain': { input: { id: string }; output: NodeView };
+  'fleet.get': { input: Record<string, never>; output: FleetView };
+  'fleet.explain': { input: Record<string, never>; output: FleetExplainView };
   'images.list': { input: Scoped; output: Page<ImageView> };
   /** `id` is a name, a digest, or a unique beginning of a digest's digits, here and below. */
   'images.show': { input: Scoped & { id: string }; output: ImageDetailView };

@@ -1,5 +1,7 @@
 /** The tree of commands. */
 import type { Command } from 'commander';
+import { fleetExplain } from './commands/fleet/explain.ts';
+import { fleetView } from './commands/fleet/view.ts';
 import { groupList } from './commands/group/ls.ts';
 import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
@@ -47,6 +49,7 @@ export function createProgram(context: CommandContext): Command {
   add('Mesh:', meshUp(context), meshStatus(context), imageList(context, 'images'));
   add('Mesh:', imageNoun(context));
   add('Nodes:', nodeList(context, 'nodes'), nodeNoun(context));
+  add('Nodes:', fleetView(context), explainNoun(context));
   add('Work:', groupList(context, 'groups'), groupNoun(context));
   add('Work:', taskList(context, 'tasks'), taskNoun(context));
   add('Work:', taskLogs(context), taskCancel(context));
@@ -81,6 +84,13 @@ function imageNoun(context: CommandContext): Command {
     .addCommand(imageList(context, 'ls'))
     .addCommand(imageShow(context))
     .addCommand(imageRemove(context));
+}
+
+function explainNoun(context: CommandContext): Command {
+  return describeCommand('explain', {
+    summary: 'Say why things are as they are.',
+    examples: [],
+  }).addCommand(fleetExplain(context));
 }
 
 function groupNoun(context: CommandContext): Command {

@@ -8,6 +8,7 @@ import { createMemoryStore } from '../../coordinator/store/memory.ts';
 import { createMemoryRecords } from '../../coordinator/store/memory-records.ts';
 import { openSqliteStore } from '../../coordinator/store/open-sqlite.ts';
 import type { Store, StoredToken } from '../../coordinator/store/port.ts';
+import { fleetEventsMax } from '../../coordinator/store/port.ts';
 import { encodeBlock } from '../../protocol/wire/block.ts';
 import type {
   BatchNumber,
@@ -566,15 +567,20 @@ for (const [name, createBench] of Object.entries(benches)) {
         reason: 'four tasks wait',
         requestedAtMs: 5,
         endedAtMs: null,
+        offer: 'process',
+        pricePerHour: 0.5,
+        node: null,
+        cost: 0,
       };
       await store.saveInstance(instance);
-      await store.saveInstance({ ...instance, state: 'booting', handle: '{"pid":1}' });
+      const booted = { ...instance, state: 'joined' as const, handle: '{"pid":1}' };
+      await store.saveInstance({ ...booted, node: 'n' as NodeId, cost: 0.25 });
       await store.saveInstance({ ...instance, instance: 'local-2', state: 'gone', endedAtMs: 6 });
       await store.setMeta('httpPort', '7480');
       await store.setMeta('httpPort', '7481');
       await reopen();
       const live = await store.listInstances({ gone: false });
-      expect(live).toEqual([{ ...instance, state: 'booting', handle: '{"pid":1}' }]);
+      expect(live).toEqual([{ ...booted, node: 'n' as NodeId, cost: 0.25 }]);
       expect((await store.listInstances({ gone: true })).length).toBe(2);
       expect(await store.getMeta('httpPort')).toBe('7481');
       expect(await store.getMeta('unknown')).toBeUndefined();
@@ -628,6 +634,25 @@ for (const [name, createBench] of Object.entries(benches)) {
       await expect(gap).rejects.toThrow(/no gaps/);
       await store.clearImageLog(digest);
       expect(await read(0, 100)).toBe('');
+    });
+
+    it('keeps the latest events of the fleet, latest first', async () => {
+      const event = (atMs: number) => ({
+        atMs,
+        pool: 'local',
+        instance: atMs % 2 === 0 ? null : 'local-1',
+        event: 'made',
+        text: 'Four tasks wait.',
+        isLoud: atMs === 2,
+      });
+      for (let atMs = 1; atMs <= fleetEventsMax + 5; atMs += 1) {
+        await store.saveFleetEvent(event(atMs));
+      }
+      await reopen();
+      const all = await store.listFleetEvents({ limit: 10_000 });
+      expect(all.length).toBe(fleetEventsMax);
+      expect(all[0]).toEqual(event(fleetEventsMax + 5));
+      expect(await store.listFleetEvents({ limit: 2 })).toEqual(all.slice(0, 2));
     });
   });
 }

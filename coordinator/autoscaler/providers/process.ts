@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { PerigeeError } from '../../../protocol/base/errors.ts';
+import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import type { ProcessName } from '../process-table.ts';
 import {
@@ -16,7 +16,8 @@ import {
   readArgument,
   signalProcess,
 } from '../process-table.ts';
-import type { InstanceShape, Provider } from '../provider-port.ts';
+import type { InstanceOffer, InstanceShape, ListedInstance, Provider } from '../provider-port.ts';
+import { ProviderFailure } from '../provider-port.ts';
 
 export interface ProcessProviderDeps {
   /** A fresh join token of one use, for one instance. */
@@ -46,7 +47,18 @@ export function createProcessProvider(
   deps: ProcessProviderDeps,
   settings: ProcessProviderSettings,
 ): Provider {
+  const offer: InstanceOffer = {
+    id: 'process',
+    type: 'process',
+    zone: null,
+    spot: false,
+    // The agent probes what its machine can isolate and says so when it joins.
+    shape: { ...settings.shape, isolation: 'strong' },
+    pricePerHour: 0,
+  };
   const running = new Map<InstanceId, ProcessName>();
+  /** Processes on their way, so that a second call for one waits for the first. */
+  const starting = new Map<InstanceId, Promise<string>>();
   /** Of `running`, those that this run did not start. */
   const adopted = new Set<InstanceId>();
   const listeners: ((instance: InstanceId) => void)[] = [];
@@ -70,43 +82,85 @@ export function createProcessProvider(
     const process = running.get(instance);
     if (process !== undefined) signalProcess(process, name);
   };
+  const listTagged = (): { instance: InstanceId; process: ProcessName }[] =>
+    findProcessesByArgument(instanceFlag)
+      .map(({ value, process }) => ({ instance: value as InstanceId, process }))
+      // Another coordinator on this machine may have nodes of its own.
+      .filter(
+        ({ instance, process }) => readArgument(process.pid, '--data') === folderOf(instance),
+      );
+  const findTagged = (instance: InstanceId): ProcessName | undefined =>
+    listTagged().find((tagged) => tagged.instance === instance)?.process;
+  const start = async (instance: InstanceId): Promise<string> => {
+    const token = await deps.makeJoinToken(instance);
+    const folder = folderOf(instance);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const log = openSync(join(folder, 'agent.log'), 'a', 0o600);
+    try {
+      const child = spawn(process.execPath, agentArguments(instance, folder), {
+        cwd: folder,
+        detached: true,
+        env: { ...settings.env, PERIGEE_JOIN_TOKEN: token },
+        stdio: ['ignore', log, log],
+      });
+      const ended = (): void => end(instance);
+      child.once('exit', ended);
+      const name = await named(child);
+      running.set(instance, name);
+      // It may be gone before it was noted.
+      if (child.exitCode !== null || child.signalCode !== null) setImmediate(ended);
+      child.unref();
+      return JSON.stringify(name);
+    } finally {
+      closeSync(log);
+    }
+  };
   return {
+    kind: 'process',
     pool: 'local',
-    // The agent probes what its machine can isolate and says so when it joins.
-    shape: { ...settings.shape, isolation: 'strong' },
-    async create(instance) {
-      const token = await deps.makeJoinToken(instance);
-      const folder = folderOf(instance);
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const log = openSync(join(folder, 'agent.log'), 'a', 0o600);
-      try {
-        const child = spawn(process.execPath, agentArguments(instance, folder), {
-          cwd: folder,
-          detached: true,
-          env: { ...settings.env, PERIGEE_JOIN_TOKEN: token },
-          stdio: ['ignore', log, log],
+    offers: () => [offer],
+    check: async () => [],
+    async create({ instance, offer: wanted }) {
+      if (wanted !== offer.id) {
+        throw new ProviderFailure('invalid', `Pool local has no offer ${wanted}.`, {
+          mayHaveMade: false,
         });
-        const ended = (): void => end(instance);
-        child.once('exit', ended);
-        const name = await named(child);
-        running.set(instance, name);
-        // It may be gone before it was noted.
-        if (child.exitCode !== null || child.signalCode !== null) setImmediate(ended);
-        child.unref();
-        return JSON.stringify(name);
+      }
+      const already = running.get(instance);
+      if (already !== undefined) return JSON.stringify(already);
+      const started = starting.get(instance) ?? start(instance);
+      starting.set(instance, started);
+      try {
+        return await started;
+      } catch (caught) {
+        const cause = toError(caught);
+        throw new ProviderFailure('unavailable', cause.message, { mayHaveMade: false, cause });
       } finally {
-        closeSync(log);
+        starting.delete(instance);
       }
     },
     async list() {
-      const found = new Map<InstanceId, string>();
-      for (const { value, process } of findProcessesByArgument(instanceFlag)) {
-        const instance = value as InstanceId;
-        // Another coordinator on this machine may have nodes of its own.
-        if (readArgument(process.pid, '--data') !== folderOf(instance)) continue;
-        found.set(instance, JSON.stringify(process));
+      const found = new Map<InstanceId, ListedInstance>();
+      for (const { instance, process } of listTagged()) {
+        found.set(instance, {
+          handle: JSON.stringify(process),
+          state: 'running',
+          launchedAtMs: null,
+          offer: offer.id,
+          interrupted: false,
+        });
       }
       return found;
+    },
+    async terminate(instance, handle) {
+      if (running.has(instance)) return signal(instance, 'SIGTERM');
+      const known = handle === null ? findTagged(instance) : readHandle(handle);
+      if (known !== undefined) signalProcess(known, 'SIGTERM');
+    },
+    kill: (instance) => signal(instance, 'SIGKILL'),
+    pids: () => [...running.values()].map(({ pid }) => pid),
+    onEnded: (listener) => {
+      listeners.push(listener);
     },
     adopt(instance, handle) {
       running.set(instance, readHandle(handle));
@@ -115,13 +169,9 @@ export function createProcessProvider(
       timer = setInterval(watchAdopted, settings.watchMs);
       setImmediate(watchAdopted);
     },
-    terminate: (instance) => signal(instance, 'SIGTERM'),
-    kill: (instance) => signal(instance, 'SIGKILL'),
-    pids: () => [...running.values()].map(({ pid }) => pid),
-    onEnded: (listener) => {
-      listeners.push(listener);
+    async close() {
+      clearInterval(timer);
     },
-    close: () => clearInterval(timer),
   };
 
   function agentArguments(instance: InstanceId, folder: string): string[] {

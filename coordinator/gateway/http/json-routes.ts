@@ -64,6 +64,8 @@ const routes: readonly JsonRoute[] = [
   { method: 'GET', url: '/v1/nodes', operation: 'nodes.list' },
   { method: 'POST', url: '/v1/nodes/:id/drain', operation: 'nodes.drain' },
   { method: 'POST', url: '/v1/nodes/:id/undrain', operation: 'nodes.undrain' },
+  { method: 'GET', url: '/v1/fleet', operation: 'fleet.get' },
+  { method: 'GET', url: '/v1/fleet/explain', operation: 'fleet.explain' },
   { method: 'GET', url: '/v1/images', operation: 'images.list' },
   { method: 'POST', url: '/v1/images', operation: 'images.build', created: 'asAnswered' },
   { method: 'POST', url: '/v1/images/import', operation: 'images.import' },

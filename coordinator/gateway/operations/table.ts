@@ -5,6 +5,7 @@ import type { Context } from '../services.ts';
 import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
+import { explainFleet, getFleet } from './fleet.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
 import { buildImage } from './image-build.ts';
 import { listImages, removeImage, showImage } from './images.ts';
@@ -58,6 +59,8 @@ export const operations: {
   'nodes.list': listNodes,
   'nodes.drain': drainNode,
   'nodes.undrain': undrainNode,
+  'fleet.get': getFleet,
+  'fleet.explain': explainFleet,
   'images.list': listImages,
   'images.show': showImage,
   'images.build': buildImage,

@@ -2,7 +2,8 @@
 import type Database from 'better-sqlite3';
 import type { NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
 import type { Names } from '../names.ts';
-import type { StoredInstance, StoredNode, StoredToken } from '../port.ts';
+import type { StoredFleetEvent, StoredInstance, StoredNode, StoredToken } from '../port.ts';
+import { fleetEventsMax } from '../port.ts';
 import type { InstanceRow, NodeRow, TokenRow } from '../rows.ts';
 import { namespacesText, withNamespaces } from '../rows.ts';
 
@@ -19,6 +20,8 @@ export interface Administration {
   findNode(node: NodeId): StoredNode | undefined;
   saveInstance(instance: StoredInstance): void;
   listInstances(options: { gone: boolean }): StoredInstance[];
+  saveFleetEvent(event: StoredFleetEvent): void;
+  listFleetEvents(options: { limit: number }): StoredFleetEvent[];
   getMeta(key: string): string | undefined;
   setMeta(key: string, value: string): void;
 }
@@ -58,15 +61,26 @@ export function createAdministration(database: Database.Database, names: Names):
       token_id as tokenId
     from node join peer on peer.id = node.peer_id where peer.name = ?`);
   const putInstance = database.prepare<StoredInstance>(`
-    insert into instance (id, pool, state, handle, reason, requested_at_ms, ended_at_ms)
-    values (@instance, @pool, @state, @handle, @reason, @requestedAtMs, @endedAtMs)
+    insert into instance (id, pool, state, handle, reason, requested_at_ms, ended_at_ms, offer,
+      price_per_hour, node, cost)
+    values (@instance, @pool, @state, @handle, @reason, @requestedAtMs, @endedAtMs, @offer,
+      @pricePerHour, @node, @cost)
     on conflict (id) do update set
       pool = excluded.pool, state = excluded.state, handle = excluded.handle,
-      reason = excluded.reason, ended_at_ms = excluded.ended_at_ms`);
+      reason = excluded.reason, ended_at_ms = excluded.ended_at_ms, node = excluded.node,
+      cost = excluded.cost`);
   const instances = database.prepare<[number], InstanceRow>(`
     select id as instance, pool, state, handle, reason, requested_at_ms as requestedAtMs,
-      ended_at_ms as endedAtMs
+      ended_at_ms as endedAtMs, offer, price_per_hour as pricePerHour, node, cost
     from instance where (state = 'gone') <= ? order by requested_at_ms, id`);
+  const putEvent = database.prepare<[number, string, string | null, string, string, number]>(`
+    insert into fleet_event (at_ms, pool, instance, event, text, is_loud)
+    values (?, ?, ?, ?, ?, ?)`);
+  const dropEvents = database.prepare<[number]>(`
+    delete from fleet_event where id <= (select max(id) from fleet_event) - ?`);
+  const events = database.prepare<[number], Omit<StoredFleetEvent, 'isLoud'> & { isLoud: number }>(`
+    select at_ms as atMs, pool, instance, event, text, is_loud as isLoud
+    from fleet_event order by id desc limit ?`);
   const getMeta = database
     .prepare<[string], string>('select value from meta where key = ?')
     .pluck();
@@ -110,6 +124,13 @@ export function createAdministration(database: Database.Database, names: Names):
       putInstance.run(instance);
     },
     listInstances: ({ gone }) => instances.all(gone ? 1 : 0),
+    saveFleetEvent: database.transaction((event: StoredFleetEvent): void => {
+      const { atMs, pool, instance, text } = event;
+      putEvent.run(atMs, pool, instance, event.event, text, event.isLoud ? 1 : 0);
+      dropEvents.run(fleetEventsMax);
+    }),
+    listFleetEvents: ({ limit }) =>
+      events.all(limit).map((row) => ({ ...row, isLoud: row.isLoud === 1 })),
     getMeta: (key) => getMeta.get(key),
     setMeta: (key, value) => {
       setMeta.run(key, value);

@@ -19,6 +19,7 @@ interface UpOptions extends ShowOptions {
   meshPort?: number;
   mount?: string[];
   nodes?: number;
+  pools?: string;
   logLevel?: string;
 }
 
@@ -49,6 +50,7 @@ export function meshUp(context: CommandContext): Command {
     .option('--mesh-port <n>', 'libp2p port; 0 as for --port', wholeNumber(0, portMax))
     .option('--mount <name=dir>', 'offer a folder read-only as /data/NAME; repeatable', collect)
     .option('--nodes <n>', 'local nodes at most (default: the cores)', wholeNumber(0, nodesMax))
+    .option('--pools <file>', 'JSON file of pools of machines elsewhere (docs/autoscaling.md)')
     .addOption(
       new Option('--log-level <level>', "show the coordinator's log from this level").choices(
         Object.keys(logLevels),
@@ -97,6 +99,7 @@ function coordinatorFlags(options: UpOptions, data: string): string[] {
   if (options.port !== undefined) flags.push('--port', String(options.port));
   if (options.meshPort !== undefined) flags.push('--mesh-port', String(options.meshPort));
   for (const mount of options.mount ?? []) flags.push('--mount', mount);
+  if (options.pools !== undefined) flags.push('--pools', resolve(options.pools));
   if (options.logLevel !== undefined) flags.push('--log-level', options.logLevel);
   return flags;
 }

@@ -13,6 +13,8 @@ import type { InstanceId } from '../../../../protocol/wire/ids.ts';
 
 const one = 'local-one' as InstanceId;
 const two = 'local-two' as InstanceId;
+const request = (instance: InstanceId) => ({ instance, offer: 'process', userData: '' });
+const { signal } = new AbortController();
 
 describe('process provider', () => {
   let folder: string;
@@ -55,12 +57,12 @@ describe('process provider', () => {
     const pids = [...provider.pids()];
     for (const instance of [one, two]) provider.kill(instance);
     await expect.poll(() => pids.filter((pid) => findProcess(pid) !== undefined)).toEqual([]);
-    provider.close();
+    await provider.close();
     rmSync(folder, { recursive: true });
   });
 
   it('starts a node with its address, its tag and a token that no other user can see', async () => {
-    await provider.create(one);
+    await provider.create(request(one), signal);
     const { arguments: words, token } = await started(one);
     const line = words.join(' ');
     expect(line).toContain('--join /ip4/127.0.0.1/tcp/1/p2p/X');
@@ -73,31 +75,31 @@ describe('process provider', () => {
   });
 
   it('tells the end of a node at once, however it ended, and removes its folder', async () => {
-    await provider.create(one);
-    await provider.create(two);
+    await provider.create(request(one), signal);
+    await provider.create(request(two), signal);
     await started(one);
-    provider.terminate(one);
+    await provider.terminate(one, null, signal);
     provider.kill(two);
     await expect.poll(() => [...ended].sort()).toEqual([one, two]);
     expect(provider.pids()).toEqual([]);
     expect(existsSync(join(folder, one))).toBe(false);
-    provider.terminate(one);
+    await provider.terminate(one, null, signal);
     provider.kill(one);
     expect(ended).toHaveLength(2);
   });
 
   it('finds its nodes again in another run, by tag, and watches them by process and start time', async () => {
-    const handle = await provider.create(one);
+    const handle = await provider.create(request(one), signal);
     await started(one);
     const later = create();
-    const listed = await later.list();
-    expect([...(listed ?? [])]).toEqual([[one, handle]]);
+    const listed = await later.list(signal);
+    expect([...listed]).toMatchObject([[one, { handle, state: 'running', interrupted: false }]]);
     later.adopt(one, handle);
     expect(later.pids()).toEqual(provider.pids());
-    later.terminate(one);
+    await later.terminate(one, null, signal);
     await expect.poll(() => ended).toEqual([one, one]);
-    expect([...((await later.list()) ?? [])]).toEqual([]);
-    later.close();
+    expect([...(await later.list(signal))]).toEqual([]);
+    await later.close();
   });
 
   it('tells the end of a node that ended between two runs', async () => {

@@ -2,10 +2,17 @@
  * A coordinator without agents: the real core, driver, SQLite store, blob folder and gateway, and a
  * libp2p host of its own. Nodes are played by dispatching what an agent's session would.
  */
+
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import {
+  createFleetState,
+  defaultLifecycleSettings,
+} from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import { defaultFleetSettings } from '../../../../coordinator/autoscaler/plan/inputs.ts';
+import { planFleet } from '../../../../coordinator/autoscaler/plan/plan-fleet.ts';
 import type { SendEffect } from '../../../../coordinator/core/effects.ts';
 import { defaultCoreSettings } from '../../../../coordinator/core/settings.ts';
 import { createState } from '../../../../coordinator/core/state.ts';
@@ -178,6 +185,12 @@ export async function startGatewayMesh(
     },
   );
   const removedImages: ImageDigest[] = [];
+  const fleetState = createFleetState({
+    pools: [],
+    settings: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
+    decide: planFleet,
+    nextId: () => 'none',
+  });
   const deps: GatewayDeps = {
     driver,
     store,
@@ -189,6 +202,9 @@ export async function startGatewayMesh(
       shapes: () => fleet.shapes,
       booting: () => fleet.booting,
       hold: () => fleet.hold,
+      state: () => fleetState,
+      nowMs: () => clock.nowMs(),
+      events: (limit) => store.listFleetEvents({ limit }),
     },
     images: {
       list: async () => images,

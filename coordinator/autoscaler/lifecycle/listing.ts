@@ -1,0 +1,155 @@
+/** What a listing of the cloud means: it settles what was asked for, and finds what nobody owns. */
+import type { InstanceId } from '../../../protocol/wire/ids.ts';
+import type { ListedInstance } from '../provider-port.ts';
+import type { FleetEvent, FleetState, InstanceRecord, PoolRecord } from './state.ts';
+import type { FleetTurn } from './turn.ts';
+import { bury, endInstance, enter, failBoot, save, tell } from './turn.ts';
+
+type Event<Kind extends FleetEvent['kind']> = Extract<FleetEvent, { kind: Kind }>;
+
+/** Takes in a listing that came; one that did not come never reaches this. */
+export function takeListing(turn: FleetTurn, event: Event<'listed'>): void {
+  const pool = turn.state.pools.get(event.pool);
+  if (pool === undefined) return;
+  pool.isListing = false;
+  pool.listFailures = 0;
+  pool.listFailure = null;
+  for (const record of [...turn.state.instances.values()]) {
+    if (record.pool !== event.pool) continue;
+    const shown = event.found.get(record.instance);
+    if (shown !== undefined && shown.state !== 'gone') takeShown(turn, record, shown);
+    else takeAbsence(turn, record, { isSaid: shown !== undefined, askedAtMs: event.askedAtMs });
+  }
+  for (const [instance, shown] of event.found) {
+    if (turn.state.instances.has(instance)) continue;
+    if (shown.state === 'stopping' || shown.state === 'gone') {
+      turn.state.orphans.delete(instance);
+    } else endOrphan(turn, { pool, instance, shown });
+  }
+}
+
+/** A listing that failed is not known, never none. */
+export function takeListFailure(turn: FleetTurn, event: Event<'listFailed'>): void {
+  const pool = turn.state.pools.get(event.pool);
+  if (pool === undefined) return;
+  pool.isListing = false;
+  pool.listFailures += 1;
+  pool.listFailure = `${event.failure}: ${event.message}`;
+  if (pool.listFailures === 1 || pool.listFailures % 10 === 0) {
+    tell(
+      turn,
+      { pool: event.pool },
+      {
+        event: 'listing failed',
+        text: pool.listFailure,
+        isLoud: pool.listFailures > 1,
+      },
+    );
+  }
+}
+
+/** Whether a listing is due; often while it can settle something, else once in a while. */
+export function isListingDue(state: FleetState, pool: PoolRecord, nowMs: number): boolean {
+  if (pool.isListing) return false;
+  const { listBusyMs, listCalmMs } = state.settings;
+  const isBusy = [...state.instances.values()].some(
+    (record) =>
+      record.pool === pool.spec.pool &&
+      (record.ending !== null || record.phase === 'requested' || record.absences > 0),
+  );
+  // A cloud that does not answer is asked less and less.
+  const backoff = 2 ** Math.min(pool.listFailures, 3);
+  return nowMs - pool.listedAtMs >= (isBusy ? listBusyMs : listCalmMs) * (isBusy ? backoff : 1);
+}
+
+function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {
+  record.absences = 0;
+  if (shown.state === 'stopping') return;
+  if (record.phase === 'requested' && !record.isAsking) {
+    record.handle = shown.handle;
+    enter(turn, record, { phase: 'booting' });
+    tell(turn, record, { event: 'found', text: 'Its creation was not answered; it is there.' });
+    turn.orders.push({
+      kind: 'adopt',
+      pool: record.pool,
+      instance: record.instance,
+      handle: shown.handle,
+    });
+  }
+  if (shown.interrupted && !record.interrupted) {
+    record.interrupted = true;
+    save(turn, record);
+    tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
+  }
+}
+
+function takeAbsence(
+  turn: FleetTurn,
+  record: InstanceRecord,
+  options: { isSaid: boolean; askedAtMs: number },
+): void {
+  const { settings } = turn.state;
+  if (record.isAsking) return;
+  const hasNode = record.node !== null && record.ending === null;
+  // Its own node is better evidence than any listing that merely does not show it.
+  if (hasNode && !options.isSaid) return;
+  record.absences += 1;
+  const isSettled = options.isSaid || options.askedAtMs - record.requestedAtMs >= settings.settleMs;
+  const isCertain = options.isSaid && !hasNode;
+  if (!isCertain && !(isSettled && record.absences >= settings.absencesMax)) return;
+  const neverJoined = record.ending === null && record.node === null;
+  const reason = neverJoined
+    ? `It never joined, and ${record.absences} listings in a row do not show it.`
+    : record.reason;
+  if (neverJoined) failBoot(turn, record, reason);
+  // Should the listings have lied, it ends all the same.
+  if (!options.isSaid) {
+    turn.orders.push({
+      kind: 'terminate',
+      pool: record.pool,
+      instance: record.instance,
+      handle: record.handle || null,
+    });
+  }
+  tell(turn, record, { event: 'gone', text: reason });
+  bury(turn, record, reason);
+}
+
+/** It bears our tag and nobody remembers it. */
+function endOrphan(
+  turn: FleetTurn,
+  options: { pool: PoolRecord; instance: InstanceId; shown: ListedInstance },
+): void {
+  const { state, nowMs } = turn;
+  const { pool, instance, shown } = options;
+  const nextTryMs = state.orphans.get(instance);
+  if (nextTryMs !== undefined && nowMs < nextTryMs) return;
+  if (nextTryMs === undefined) {
+    tell(
+      turn,
+      { pool: pool.spec.pool, instance },
+      {
+        event: 'orphan',
+        text: 'It bears this coordinator’s tag and nobody asked for it, or it was ended before; it is ended.',
+        isLoud: true,
+      },
+    );
+  }
+  state.orphans.set(instance, nowMs + state.settings.endRetryMs);
+  turn.orders.push({ kind: 'terminate', pool: pool.spec.pool, instance, handle: shown.handle });
+  turn.orders.push({ kind: 'kill', pool: pool.spec.pool, instance });
+}
+
+/** Ends what has not ended in time, once more. */
+export function pressEnds(turn: FleetTurn): void {
+  for (const record of turn.state.instances.values()) {
+    const { ending } = record;
+    if (ending === null) continue;
+    endInstance(turn, record, record.reason);
+    const pool = turn.state.pools.get(record.pool);
+    if (pool === undefined || ending.killed) continue;
+    if (turn.nowMs - ending.sinceMs < pool.spec.killAfterMs) continue;
+    ending.killed = true;
+    turn.orders.push({ kind: 'kill', pool: record.pool, instance: record.instance });
+  }
+}

@@ -1,0 +1,88 @@
+/** One event's turn, and the changes that several kinds of event make. */
+import type { InstanceId } from '../../../protocol/wire/ids.ts';
+import { noteOfferFailure } from './failures.ts';
+import type { FleetOrder, FleetState, InstanceRecord } from './state.ts';
+import { costOf } from './state.ts';
+
+/** One event's turn: what it may change and what it has ordered. */
+export interface FleetTurn {
+  readonly state: FleetState;
+  readonly nowMs: number;
+  readonly orders: FleetOrder[];
+}
+
+/** Puts an instance into a phase and orders its save. */
+export function enter(
+  turn: FleetTurn,
+  record: InstanceRecord,
+  change: { phase: InstanceRecord['phase']; reason?: string },
+): void {
+  record.phase = change.phase;
+  record.sinceMs = turn.nowMs;
+  if (change.reason !== undefined) record.reason = change.reason;
+  save(turn, record);
+}
+
+/** Orders a save of an instance as it is. */
+export function save(turn: FleetTurn, record: InstanceRecord): void {
+  const pool = turn.state.pools.get(record.pool);
+  const cost = pool === undefined ? 0 : costOf(record, pool.spec, turn.nowMs);
+  const endedAtMs = record.phase === 'gone' ? turn.nowMs : null;
+  // A copy: what is written later must be what was decided now.
+  turn.orders.push({ kind: 'save', instance: { ...record }, endedAtMs, cost });
+}
+
+/** Tells people; `isLoud` for what needs them. */
+export function tell(
+  turn: FleetTurn,
+  about: { pool: string; instance?: InstanceId },
+  options: { event: string; text: string; isLoud?: boolean },
+): void {
+  turn.orders.push({
+    kind: 'tell',
+    pool: about.pool,
+    instance: about.instance ?? null,
+    event: options.event,
+    text: options.text,
+    isLoud: options.isLoud ?? false,
+  });
+}
+
+/** Asks an instance to end, again when it was asked before and enough time has passed. */
+export function endInstance(turn: FleetTurn, record: InstanceRecord, reason: string): void {
+  const { state, nowMs } = turn;
+  if (record.ending === null) {
+    record.ending = { sinceMs: nowMs, nextTryMs: nowMs, tries: 0, killed: false };
+    enter(turn, record, { phase: 'draining', reason });
+    tell(turn, record, { event: 'ends', text: reason });
+  }
+  const { ending } = record;
+  if (nowMs < ending.nextTryMs) return;
+  ending.tries += 1;
+  ending.nextTryMs = nowMs + state.settings.endRetryMs;
+  turn.orders.push({
+    kind: 'terminate',
+    pool: record.pool,
+    instance: record.instance,
+    handle: record.handle || null,
+  });
+}
+
+/** The machine is no more: it is forgotten, its cost kept, its node given up. */
+export function bury(turn: FleetTurn, record: InstanceRecord, reason: string): void {
+  const { state } = turn;
+  const pool = state.pools.get(record.pool);
+  if (pool !== undefined) pool.spentGone += costOf(record, pool.spec, turn.nowMs);
+  enter(turn, record, { phase: 'gone', reason });
+  state.instances.delete(record.instance);
+  turn.orders.push({ kind: 'forget', instance: record.instance });
+}
+
+/** A boot came to nothing: the offer is left alone for a while, and people are told. */
+export function failBoot(turn: FleetTurn, record: InstanceRecord, reason: string): void {
+  const pool = turn.state.pools.get(record.pool);
+  if (pool !== undefined) {
+    noteOfferFailure(pool, record.offer, { nowMs: turn.nowMs, reason });
+  }
+  tell(turn, record, { event: 'boot failed', text: reason, isLoud: true });
+}

@@ -1,0 +1,163 @@
+/** Which machines are made for what is missing, and what keeps them from being made. */
+import type { FleetInputs, FleetInstance, FleetOffer, FleetPlan, FleetPool } from './inputs.ts';
+import { lookAgain, secondsText } from './inputs.ts';
+import type { Want } from './wants.ts';
+import { countCarriers, takeByOne } from './wants.ts';
+
+const hourMs = 3_600_000;
+
+export interface Purchase {
+  inputs: FleetInputs;
+  pool: FleetPool;
+  /** All that is there of the pool, of whatever state. */
+  present: readonly FleetInstance[];
+  /** What no machine at hand carries. */
+  wants: readonly Want[];
+  /** Made even when no work asks for them: minimum and spares. */
+  spares: number;
+}
+
+export interface Bought {
+  /** Instances that the missing places are worth, bought or not. */
+  missing: number;
+  heldBack: string | null;
+}
+
+/** Orders what is missing from the first offer that can be had; falls back to the next. */
+export function buy(plan: FleetPlan, purchase: Purchase): Bought {
+  const { inputs, pool, wants } = purchase;
+  const { nowMs } = inputs;
+  const paused: string[] = [];
+  let missing = 0;
+  let room = pool.instancesMax - purchase.present.length;
+  let sparesLeft = purchase.spares;
+  let heldBack: string | null = null;
+  const budget = createBudget(purchase);
+  for (const offer of pool.offers) {
+    const carrier = { ...offer.shape, images: pool.images, namespaces: pool.namespaces };
+    const count = Math.max(countCarriers(wants, carrier), sparesLeft);
+    if (count === 0) continue;
+    missing = Math.max(missing, count);
+    if (pool.hold !== null && nowMs < pool.hold.untilMs) {
+      lookAgain(plan, pool.hold.untilMs);
+      return { missing, heldBack: `${pool.hold.reason} ${againIn(pool.hold.untilMs - nowMs)}` };
+    }
+    if (nowMs < offer.pausedUntilMs) {
+      lookAgain(plan, offer.pausedUntilMs);
+      paused.push(`${offer.pauseReason} ${againIn(offer.pausedUntilMs - nowMs)}`);
+      continue;
+    }
+    const limits: [number, string][] = [
+      [room, `The pool's limit is ${pool.instancesMax} instances.`],
+      carefulLimit(inputs, offer, purchase.present),
+      budget.limit(offer),
+    ];
+    const [allowed, why] = limits.reduce((least, limit) => (limit[0] < least[0] ? limit : least));
+    const made = Math.max(0, Math.min(count, allowed));
+    if (made > 0) {
+      room -= made;
+      sparesLeft -= Math.min(made, sparesLeft);
+      budget.take(offer, made);
+      for (let one = 0; one < made; one += 1) takeByOne(wants, carrier);
+      plan.decisions.push({
+        kind: 'create',
+        pool: pool.pool,
+        offer: offer.id,
+        count: made,
+        reason: describe(count, { pool, offer, paused }),
+      });
+    }
+    if (made < count) heldBack = why;
+    // A cap is a cap for every offer; only what an offer itself refuses goes to the next.
+    if (made === count || room <= 0 || why !== carefulLimit(inputs, offer, purchase.present)[1]) {
+      return { missing, heldBack };
+    }
+  }
+  return { missing, heldBack: missing > 0 ? (heldBack ?? paused.join(' ')) || null : null };
+}
+
+function describe(
+  count: number,
+  options: { pool: FleetPool; offer: FleetOffer; paused: readonly string[] },
+): string {
+  const { pool, offer, paused } = options;
+  const what = pool.offers.length > 1 ? ` of ${offer.id}` : '';
+  const instead = paused.length > 0 ? ` ${paused.join(' ')}` : '';
+  return `The queue is worth ${count} instances${what} more than are there or booting.${instead}`;
+}
+
+/** Few at once of what has never booted, one at a time of what has failed. */
+function carefulLimit(
+  inputs: FleetInputs,
+  offer: FleetOffer,
+  present: readonly FleetInstance[],
+): [number, string] {
+  const booting = present.filter((one) => one.state === 'booting' && one.offer === offer.id).length;
+  if (offer.failures > 0) {
+    return [
+      1 - booting,
+      `${offer.id} failed ${offer.failures} times in a row; it is tried one at a time.`,
+    ];
+  }
+  if (offer.boots > 0) return [Number.POSITIVE_INFINITY, ''];
+  return [
+    inputs.settings.unprovenBootsMax - booting,
+    `${offer.id} has never booted yet; at most ${inputs.settings.unprovenBootsMax} boot at once until one has.`,
+  ];
+}
+
+/** What the spend caps leave; commitments count, so that a burst cannot pass them. */
+function createBudget(purchase: Purchase): {
+  limit(offer: FleetOffer): [number, string];
+  take(offer: FleetOffer, count: number): void;
+} {
+  const { pool, present, inputs } = purchase;
+  let perHour = present.reduce((sum, one) => sum + one.pricePerHour, 0);
+  // Each that is there is paid for at least until it could be given back.
+  let committed =
+    pool.spent +
+    present
+      .filter(({ state }) => state === 'booting')
+      .reduce(
+        (sum, one) => sum + (one.pricePerHour * leastMs(inputs, pool, one.offer)) / hourMs,
+        0,
+      );
+  return {
+    limit(offer) {
+      if (offer.pricePerHour === 0) return [Number.POSITIVE_INFINITY, ''];
+      const { spendPerHourMax, spendTotalMax } = pool;
+      const byHour =
+        spendPerHourMax === null
+          ? Number.POSITIVE_INFINITY
+          : Math.floor((spendPerHourMax - perHour) / offer.pricePerHour + 1e-9);
+      const each = (offer.pricePerHour * leastMs(inputs, pool, offer.id)) / hourMs;
+      const inAll =
+        spendTotalMax === null
+          ? Number.POSITIVE_INFINITY
+          : Math.floor((spendTotalMax - committed) / each + 1e-9);
+      return byHour <= inAll
+        ? [
+            byHour,
+            `The pool may cost $${spendPerHourMax} an hour; it costs $${perHour.toFixed(2)}.`,
+          ]
+        : [
+            inAll,
+            `The pool may cost $${spendTotalMax} in all; $${pool.spent.toFixed(2)} are spent.`,
+          ];
+    },
+    take(offer, count) {
+      perHour += offer.pricePerHour * count;
+      committed += (count * offer.pricePerHour * leastMs(inputs, pool, offer.id)) / hourMs;
+    },
+  };
+}
+
+/** A machine costs at least its boot and a boot's worth of use, or what the cloud bills at least. */
+function leastMs(inputs: FleetInputs, pool: FleetPool, id: string): number {
+  const bootMs = pool.offers.find((offer) => offer.id === id)?.bootMs ?? 0;
+  return Math.max(pool.billingFloorMs, (1 + inputs.settings.idleBoots) * bootMs);
+}
+
+function againIn(leftMs: number): string {
+  return `Tried again in ${secondsText(leftMs)}.`;
+}

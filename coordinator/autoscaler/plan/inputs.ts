@@ -1,0 +1,168 @@
+/** What the plan looks at and what it answers. */
+import type { ImageDigest, InstanceId, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
+import type { IsolationLevel } from '../../../protocol/wire/task.ts';
+import type { DemandRow } from '../../core/views.ts';
+import type { InstanceOffer, InstanceShape } from '../provider-port.ts';
+
+/** A kind of machine that the fleet may make, with its limits and what is known of it. */
+export interface FleetPool {
+  readonly pool: string;
+  /** Instances kept however little there is to do. */
+  readonly instancesMin: number;
+  /** Instances at once, of whatever state. */
+  readonly instancesMax: number;
+  /** Idle instances kept beyond what the work needs. */
+  readonly warm: number;
+  /** Idle time after which an instance retires; never less than its offer takes to boot. */
+  readonly idleMs: number;
+  /** Least time that the cloud bills: a machine is not given back sooner. */
+  readonly billingFloorMs: number;
+  /** Dollars an hour that all its instances may cost together; null for no cap. */
+  readonly spendPerHourMax: number | null;
+  /** Dollars that it may cost in all; null for no cap. */
+  readonly spendTotalMax: number | null;
+  /** Dollars that it has cost, its present instances included. */
+  readonly spent: number;
+  /** Images of its nodes. */
+  readonly images: readonly ImageDigest[];
+  /** Whose work it does; null for every namespace. */
+  readonly namespaces: readonly NamespaceName[] | null;
+  /** In order of preference. */
+  readonly offers: readonly FleetOffer[];
+  /** Why nothing may be made of any offer, and until when; null when nothing is in the way. */
+  readonly hold: { readonly reason: string; readonly untilMs: number } | null;
+}
+
+/** An offer with what was learned of it. */
+export interface FleetOffer extends InstanceOffer {
+  /** From asking to joining, as measured, or as guessed before the first. */
+  readonly bootMs: number;
+  /** Boots that have succeeded. */
+  readonly boots: number;
+  /** Failures since the last success. */
+  readonly failures: number;
+  /** Nothing is made of it before then; what failed says why. */
+  readonly pausedUntilMs: number;
+  readonly pauseReason: string;
+}
+
+/** An instance that was asked for and is not known to have ended. */
+export interface FleetInstance {
+  readonly instance: InstanceId;
+  readonly pool: string;
+  readonly offer: string;
+  readonly shape: InstanceShape;
+  readonly pricePerHour: number;
+  /**
+   * `booting`: its node has not joined. `working`: it takes work. `draining`: the fleet drained it
+   * and can call that off. `leaving`: all else that takes up room and does no work, among it nodes
+   * that leave by themselves or that a cloud takes back.
+   */
+  readonly state: 'booting' | 'working' | 'draining' | 'leaving';
+  readonly requestedAtMs: number;
+  /** Its node; null before it has joined. */
+  readonly node: NodeId | null;
+  /** Attempts that it holds. */
+  readonly held: number;
+  /** Since when it holds nothing; null while it holds something or has not joined. */
+  readonly idleSinceMs: number | null;
+  readonly drainingSinceMs: number | null;
+  /** Imagery that no other node has. */
+  readonly uniqueCacheBytes: number;
+}
+
+/** Capacity of nodes that no provider made: work that fits there needs no instance. */
+export interface OtherCapacity {
+  readonly slots: number;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly isolation: IsolationLevel;
+  readonly images: readonly ImageDigest[];
+  readonly namespaces: readonly NamespaceName[] | null;
+}
+
+export interface FleetSettings {
+  /** Assumed length of a task that was never measured: long enough that each earns a place. */
+  readonly unknownRuntimeMs: number;
+  /** Places at once for a group of unknown length, until one of its tasks has outlasted a boot. */
+  readonly probePlaces: number;
+  /** The queue may take this many boot times to clear; less makes more machines for less work. */
+  readonly horizonBoots: number;
+  /** The least time the queue may take to clear, however fast machines boot. */
+  readonly horizonMsMin: number;
+  /** Idle time before retiring, in boots: giving up sooner costs more than waiting. */
+  readonly idleBoots: number;
+  /** Instances booting at once of an offer that has never booted: a broken image buys no more. */
+  readonly unprovenBootsMax: number;
+}
+
+/** The defaults. */
+export const defaultFleetSettings: Readonly<FleetSettings> = Object.freeze({
+  unknownRuntimeMs: 5_000,
+  probePlaces: 8,
+  horizonBoots: 2,
+  horizonMsMin: 1_000,
+  idleBoots: 1,
+  unprovenBootsMax: 8,
+});
+
+export interface FleetInputs {
+  readonly nowMs: number;
+  readonly settings: FleetSettings;
+  readonly demand: readonly DemandRow[];
+  /** In order of preference. */
+  readonly pools: readonly FleetPool[];
+  readonly instances: readonly FleetInstance[];
+  readonly others: readonly OtherCapacity[];
+}
+
+export type FleetDecision =
+  | { kind: 'create'; pool: string; offer: string; count: number; reason: string }
+  | { kind: 'drain'; instance: InstanceId; node: NodeId; reason: string }
+  | { kind: 'undrain'; instance: InstanceId; node: NodeId; reason: string };
+
+/** What a pool's decisions rest on; kept for `explain fleet`. */
+export interface PoolOutlook {
+  pool: string;
+  /** Instances that the work is worth, with its minimum and its spares, within its maximum. */
+  wanted: number;
+  /** Joined and working, or booting. */
+  live: number;
+  draining: number;
+  /** Dollars an hour of all that is there. */
+  pricePerHour: number;
+  /** Why fewer are made than are wanted; null when nothing is in the way. */
+  heldBack: string | null;
+}
+
+/** What one group is worth, before pools share it out. */
+export interface WorkOutlook {
+  group: string;
+  namespace: string;
+  /** Queued and running work that is left, in seconds. */
+  workSeconds: number;
+  /** Assumed length of one task, in seconds, and where it is from. */
+  taskSeconds: number;
+  measured: boolean;
+  horizonSeconds: number;
+  /** Places at once that clear it within the horizon, or as many as it has tasks. */
+  places: number;
+}
+
+export interface FleetPlan {
+  decisions: FleetDecision[];
+  outlooks: PoolOutlook[];
+  work: WorkOutlook[];
+  /** When time alone changes something; null when nothing waits for time. */
+  lookAgainMs: number | null;
+}
+
+/** Notes a time at which to look again. */
+export function lookAgain(plan: FleetPlan, atMs: number): void {
+  plan.lookAgainMs = plan.lookAgainMs === null ? atMs : Math.min(plan.lookAgainMs, atMs);
+}
+
+/** A duration for people. */
+export function secondsText(durationMs: number): string {
+  return `${(durationMs / 1000).toFixed(1)} s`;
+}

@@ -1,0 +1,126 @@
+/**
+ * A cloud in memory and virtual time, with a cloud's habits: machines take minutes to boot or never
+ * join, offers run out, answers get lost after the effect, listings lag, come empty or not at all,
+ * spot machines are taken back. Its books are the truth that the fleet is held against.
+ */
+import type {
+  ListedInstance,
+  ProviderFailureKind,
+} from '../../../coordinator/autoscaler/provider-port.ts';
+import type { RandomState } from '../../../protocol/base/random.ts';
+import { nextFloat } from '../../../protocol/base/random.ts';
+import type { InstanceId, NodeId } from '../../../protocol/wire/ids.ts';
+
+export interface Machine {
+  readonly instance: InstanceId;
+  readonly node: NodeId;
+  readonly offer: string;
+  readonly madeAtMs: number;
+  /** When its node joins; infinite for one that never does. */
+  readonly joinsAtMs: number;
+  endedAtMs: number | null;
+  /** The cloud takes it back then. */
+  takenBackAtMs: number | null;
+  noticed: boolean;
+  /** What its node was told, and what it does. */
+  draining: { sinceMs: number; by: 'node' | 'autoscaler' } | null;
+  readonly tasks: Set<number>;
+  idleSinceMs: number;
+}
+
+export interface CloudFaults {
+  bootMs: number;
+  /** Shares from 0 to 1. */
+  neverJoins: number;
+  stockout: number;
+  lostAnswer: number;
+  listFails: number;
+  listEmpty: number;
+  listLagMs: number;
+  /** From, to: nothing answers. */
+  away: readonly [number, number] | null;
+  /** Spot machines are all taken back at these times. */
+  storms: readonly number[];
+}
+
+export const calm: CloudFaults = {
+  bootMs: 180_000,
+  neverJoins: 0,
+  stockout: 0,
+  lostAnswer: 0,
+  listFails: 0,
+  listEmpty: 0,
+  listLagMs: 0,
+  away: null,
+  storms: [],
+};
+
+/** Between a spot notice and the end. */
+const noticeMs = 120_000;
+
+export function createCloud(faults: CloudFaults, random: RandomState) {
+  const machines = new Map<InstanceId, Machine>();
+  const isAway = (nowMs: number): boolean =>
+    faults.away !== null && nowMs >= faults.away[0] && nowMs < faults.away[1];
+  const chance = (share: number): boolean => share > 0 && nextFloat(random) < share;
+  return {
+    machines,
+    isAway,
+    live: (): Machine[] => [...machines.values()].filter(({ endedAtMs }) => endedAtMs === null),
+    create(
+      instance: InstanceId,
+      offer: string,
+      nowMs: number,
+    ): { failure: ProviderFailureKind; mayHaveMade: boolean } | null {
+      if (isAway(nowMs)) return { failure: 'unavailable', mayHaveMade: false };
+      if (machines.has(instance)) return null;
+      if (chance(faults.stockout)) return { failure: 'stockout', mayHaveMade: false };
+      const bootMs = faults.bootMs * (0.8 + 0.4 * nextFloat(random));
+      machines.set(instance, {
+        instance,
+        node: `node-of-${instance}` as NodeId,
+        offer,
+        madeAtMs: nowMs,
+        joinsAtMs: chance(faults.neverJoins) ? Number.POSITIVE_INFINITY : nowMs + bootMs,
+        endedAtMs: null,
+        takenBackAtMs: null,
+        noticed: false,
+        draining: null,
+        tasks: new Set(),
+        idleSinceMs: nowMs + bootMs,
+      });
+      return chance(faults.lostAnswer) ? { failure: 'unavailable', mayHaveMade: true } : null;
+    },
+    /** Null when it does not answer. */
+    list(nowMs: number): ReadonlyMap<InstanceId, ListedInstance> | null {
+      if (isAway(nowMs) || chance(faults.listFails)) return null;
+      const found = new Map<InstanceId, ListedInstance>();
+      if (chance(faults.listEmpty)) return found;
+      const seenAtMs = nowMs - faults.listLagMs;
+      for (const machine of machines.values()) {
+        if (machine.madeAtMs > seenAtMs) continue;
+        if (machine.endedAtMs !== null && machine.endedAtMs <= seenAtMs) continue;
+        found.set(machine.instance, {
+          handle: `handle-${machine.instance}`,
+          state: machine.joinsAtMs <= seenAtMs ? 'running' : 'pending',
+          launchedAtMs: machine.madeAtMs,
+          offer: machine.offer,
+          interrupted:
+            machine.takenBackAtMs !== null && machine.takenBackAtMs - noticeMs <= seenAtMs,
+        });
+      }
+      return found;
+    },
+    /** Notices and takes back what a storm hits. */
+    storm(nowMs: number, stepMs: number): void {
+      for (const atMs of faults.storms) {
+        if (atMs < nowMs || atMs >= nowMs + stepMs) continue;
+        for (const machine of machines.values()) {
+          if (machine.endedAtMs === null && machine.offer === 'spot') {
+            machine.takenBackAtMs ??= nowMs + noticeMs;
+          }
+        }
+      }
+    },
+  };
+}

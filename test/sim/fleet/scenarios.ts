@@ -1,0 +1,76 @@
+/** The days that the fleet is put through. */
+import { nextFloat } from '../../../protocol/base/random.ts';
+import { calm } from './cloud-twin.ts';
+import type { FleetScenario } from './run-fleet.ts';
+import { burst } from './run-fleet.ts';
+
+const base = { instancesMax: 40, spot: false, faults: calm, crashes: [] };
+
+export const scenarios: readonly FleetScenario[] = [
+  { ...base, name: 'burst', tasks: burst(600, 20_000, 100_000) },
+  {
+    ...base,
+    name: 'trickle',
+    tasks: (random) =>
+      Array.from({ length: 120 }, (_, at) => ({
+        atMs: at * 40_000,
+        runMs: 5_000 + 20_000 * nextFloat(random),
+      })),
+  },
+  {
+    ...base,
+    name: 'bursts 8 min apart',
+    tasks: (random) =>
+      Array.from({ length: 5 }, (_, wave) => wave).flatMap((wave) =>
+        burst(60, 10_000, 40_000)(random).map((task) => ({ ...task, atMs: wave * 480_000 })),
+      ),
+  },
+  {
+    ...base,
+    name: 'long tail',
+    tasks: (random) => [
+      ...burst(400, 5_000, 20_000)(random),
+      ...burst(6, 1_200_000, 2_400_000)(random),
+    ],
+  },
+  {
+    ...base,
+    name: 'stockouts',
+    faults: { ...calm, stockout: 0.3 },
+    spot: true,
+    tasks: burst(300, 60_000, 120_000),
+  },
+  {
+    ...base,
+    name: 'preemption storms',
+    spot: true,
+    faults: { ...calm, storms: [400_000, 900_000, 1_500_000] },
+    tasks: burst(500, 60_000, 180_000),
+  },
+  {
+    ...base,
+    name: 'an API that lies',
+    faults: {
+      ...calm,
+      lostAnswer: 0.3,
+      listFails: 0.2,
+      listEmpty: 0.2,
+      listLagMs: 60_000,
+      neverJoins: 0.05,
+    },
+    tasks: burst(400, 30_000, 120_000),
+  },
+  {
+    ...base,
+    name: 'an API that goes away',
+    faults: { ...calm, away: [200_000, 1_100_000] },
+    tasks: burst(400, 60_000, 120_000),
+  },
+  {
+    ...base,
+    name: 'crashes',
+    faults: { ...calm, lostAnswer: 0.1, listLagMs: 30_000 },
+    crashes: [0, 1_000, 180_000, 190_000, 400_000, 401_000, 700_000],
+    tasks: burst(400, 30_000, 120_000),
+  },
+];

@@ -1,0 +1,316 @@
+import { describe, expect, it } from 'vitest';
+import type { GroupId, ImageDigest, NamespaceName } from '../../../../../protocol/wire/ids.ts';
+import {
+  booting,
+  busy,
+  decide,
+  draining,
+  image,
+  instance,
+  nowMs,
+  offer,
+  plan,
+  pool,
+  row,
+} from './fleets.ts';
+
+const minutes = 60_000;
+/** A cloud: dear, and slow to boot. */
+const cloud = (changes: Parameters<typeof pool>[0] = {}) =>
+  pool({
+    instancesMax: 100,
+    offers: [offer({ bootMs: 3 * minutes, pricePerHour: 1 })],
+    ...changes,
+  });
+
+describe('work becomes machines', () => {
+  it('none when nothing is queued', () => {
+    expect(plan()).toEqual({
+      decisions: [],
+      outlooks: [
+        { pool: 'local', wanted: 0, live: 0, draining: 0, pricePerHour: 0, heldBack: null },
+      ],
+      work: [],
+      lookAgainMs: null,
+    });
+  });
+
+  it('by seconds of work, not by number of tasks', () => {
+    expect(decide({ demand: [row({ runnable: 1_000, runtimeMs: 0.5 })] })).toEqual([
+      'create 1 local small',
+    ]);
+    expect(decide({ demand: [row({ runnable: 10, runtimeMs: 10_000 })] })).toEqual([
+      'create 4 local small',
+    ]);
+  });
+
+  it('never more than there are tasks to run at once', () => {
+    const demand = [row({ runnable: 3, runtimeMs: 3_600_000 })];
+    expect(decide({ demand, pools: [cloud()] })).toEqual(['create 3 local small']);
+  });
+
+  it('of many small groups together, not one machine for each', () => {
+    const demand = Array.from({ length: 50 }, (_, at) =>
+      row({ group: `g${at}` as GroupId, runnable: 1, runtimeMs: 1_000 }),
+    );
+    expect(decide({ demand, pools: [cloud()] })).toEqual(['create 1 local small']);
+  });
+
+  it('is not more for one hour among seconds, nor less for a run of quick ones', () => {
+    const demand = (runtimeMs: number) => [
+      row({ runnable: 360, runtimeMs, runtimeP50Ms: 10_000, runtimeP90Ms: 20_000 }),
+    ];
+    const places = (runtimeMs: number) =>
+      plan({ demand: demand(runtimeMs), pools: [cloud()] }).work[0]?.places;
+    expect(places(3_600_000)).toBe(20);
+    expect(places(1)).toBe(10);
+  });
+
+  it('leaves to others what others can run', () => {
+    const other = {
+      slots: 8,
+      cpus: 8,
+      memoryBytes: 1_000,
+      isolation: 'strong' as const,
+      images: [image],
+      namespaces: null,
+    };
+    expect(decide({ demand: [row({ runnable: 6 })], others: [other] })).toEqual([]);
+    const closed = { ...other, namespaces: ['else' as NamespaceName] };
+    expect(decide({ demand: [row({ runnable: 1 })], others: [closed] })).toEqual([
+      'create 1 local small',
+    ]);
+  });
+
+  it('packs tasks by what they need', () => {
+    const shape = { slots: 4, cpus: 4, memoryBytes: 100, isolation: 'standard' as const };
+    const pools = [pool({ offers: [offer({ shape })] })];
+    expect(decide({ demand: [row({ runnable: 8 })], pools })).toEqual(['create 2 local small']);
+    const demand = [row({ runnable: 4, memoryBytes: 60 })];
+    expect(decide({ demand, pools })).toEqual(['create 4 local small']);
+  });
+
+  it.each([
+    ['the image', { imageDigest: 'sha256:b' as ImageDigest }],
+    ['the cpus', { cpus: 2 }],
+    ['the memory', { memoryBytes: 2_000 }],
+    ['the isolation', { isolationMin: 'strong' as const }],
+  ])('makes nothing for a task whose needs exceed %s of the pool', (_, needs) => {
+    expect(decide({ demand: [row({ runnable: 5, ...needs })] })).toEqual([]);
+  });
+
+  it('offers to the second pool only what the first cannot take', () => {
+    const pools = [pool({ pool: 'first', instancesMax: 2 }), pool({ pool: 'second' })];
+    expect(decide({ demand: [row({ runnable: 3 })], pools })).toEqual([
+      'create 2 first small',
+      'create 1 second small',
+    ]);
+  });
+});
+
+describe('rule 1, booting capacity counts', () => {
+  it('so that it never buys twice for the same queue', () => {
+    const demand = [row({ runnable: 2 })];
+    expect(decide({ demand, instances: [booting('x'), booting('y')] })).toEqual([]);
+    expect(decide({ demand, instances: [booting('x')] })).toEqual(['create 1 local small']);
+  });
+
+  it('and nothing is bought for work that ends before a machine would have booted', () => {
+    const pools = [cloud()];
+    const instances = [busy('x'), busy('y')];
+    const demand = [row({ runnable: 10, running: 2, runtimeMs: 30_000 })];
+    expect(decide({ demand, instances, pools })).toEqual([]);
+    const more = [row({ runnable: 100, running: 2, runtimeMs: 30_000 })];
+    expect(decide({ demand: more, instances, pools })).toEqual(['create 7 local small']);
+  });
+
+  it('and a machine that took minutes to boot is not given back after seconds (boot thrash)', () => {
+    const pools = [cloud({ idleMs: 5_000 })];
+    const idle = (forMs: number) => [instance('x', { idleSinceMs: nowMs - forMs })];
+    expect(decide({ pools, instances: idle(3 * minutes - 1) })).toEqual([]);
+    expect(decide({ pools, instances: idle(3 * minutes) })).toEqual(['drain x']);
+  });
+
+  it('nor before the time that is billed anyway', () => {
+    const pools = [pool({ billingFloorMs: 60 * minutes, idleMs: 1_000 })];
+    const idle = (ageMs: number) => [
+      instance('x', { requestedAtMs: nowMs - ageMs, idleSinceMs: nowMs - 5 * minutes }),
+    ];
+    expect(decide({ pools, instances: idle(59 * minutes) })).toEqual([]);
+    expect(decide({ pools, instances: idle(60 * minutes) })).toEqual(['drain x']);
+  });
+});
+
+describe('rule 2, work-seconds of what can run', () => {
+  it('probes with few machines while the length of tasks is unknown (over-buying)', () => {
+    const demand = [row({ runnable: 1_000_000 })];
+    expect(decide({ demand, pools: [cloud()] })).toEqual(['create 8 local small']);
+  });
+
+  it('and buys more once the probes have outlasted a boot', () => {
+    const instances = Array.from({ length: 8 }, (_, at) => busy(`x${at}`));
+    const running = { running: 8, runnable: 1_000 };
+    const early = [row({ ...running, runningForMs: minutes })];
+    const late = [row({ ...running, runningForMs: 4 * minutes })];
+    expect(decide({ demand: early, instances, pools: [cloud()] })).toEqual([]);
+    expect(decide({ demand: late, instances, pools: [cloud()] })).toEqual([
+      'create 92 local small',
+    ]);
+  });
+
+  it('buys nothing for tasks that wait for something else (workers for blocked tasks)', () => {
+    expect(decide({ demand: [row({ queued: 500, ready: 0, runnable: 0 })] })).toEqual([]);
+  });
+
+  it('and no more than maximum_concurrency lets run, however long the queue', () => {
+    const demand = [row({ runnable: 2, ready: 5_000, runtimeMs: minutes, maximumConcurrency: 2 })];
+    expect(decide({ demand, pools: [cloud()] })).toEqual(['create 2 local small']);
+  });
+});
+
+describe('rule 5, failures fall back and never loop', () => {
+  const spot = offer({ id: 'spot', spot: true, pricePerHour: 0.3 });
+  const onDemand = offer({ id: 'on-demand', pricePerHour: 1 });
+  const demand = [row({ runnable: 3 })];
+
+  it('takes the next offer while the first is paused, and says why', () => {
+    const paused = {
+      ...spot,
+      pausedUntilMs: nowMs + 1_000,
+      pauseReason: 'spot failed: none left.',
+    };
+    const { decisions } = plan({ demand, pools: [pool({ offers: [paused, onDemand] })] });
+    expect(decisions).toMatchObject([{ kind: 'create', offer: 'on-demand', count: 3 }]);
+    expect(decisions[0]?.reason).toContain('spot failed: none left.');
+  });
+
+  it('makes nothing while every offer is paused, and says until when', () => {
+    const paused = offer({ pausedUntilMs: nowMs + 1_000, pauseReason: 'small failed: no boot.' });
+    expect(plan({ demand, pools: [pool({ offers: [paused] })] })).toMatchObject({
+      decisions: [],
+      outlooks: [{ heldBack: 'small failed: no boot. Tried again in 1.0 s.' }],
+      lookAgainMs: nowMs + 1_000,
+    });
+  });
+
+  it('tries what has failed one at a time', () => {
+    const pools = [pool({ offers: [offer({ failures: 2 })] })];
+    expect(decide({ demand, pools })).toEqual(['create 1 local small']);
+    expect(decide({ demand, pools, instances: [booting('x')] })).toEqual([]);
+  });
+
+  it('boots few at once of what has never booted (hundreds of machines of a broken image)', () => {
+    const pools = [cloud({ offers: [offer({ boots: 0 })] })];
+    expect(decide({ demand: [row({ runnable: 90, runtimeMs: minutes })], pools })).toEqual([
+      'create 8 local small',
+    ]);
+  });
+
+  it('makes nothing while the pool is held', () => {
+    const hold = { reason: 'The provider answers "denied".', untilMs: nowMs + 2_000 };
+    expect(plan({ demand, pools: [pool({ hold })] })).toMatchObject({
+      decisions: [],
+      outlooks: [{ heldBack: 'The provider answers "denied". Tried again in 2.0 s.' }],
+    });
+  });
+
+  it('never costs more an hour than the cap (no budget)', () => {
+    const pools = [cloud({ spendPerHourMax: 2.5, offers: [onDemand] })];
+    const instances = [busy('x', { pricePerHour: 1 })];
+    const outcome = plan({ demand: [row({ runnable: 9, running: 1 })], pools, instances });
+    expect(outcome.decisions).toMatchObject([{ kind: 'create', count: 1 }]);
+    expect(outcome.outlooks[0]?.heldBack).toBe('The pool may cost $2.5 an hour; it costs $1.00.');
+  });
+
+  it('never commits to more in all than the cap, and lets go of all when it is reached', () => {
+    const offers = [offer({ pricePerHour: 1, bootMs: 6 * minutes })];
+    const capped = (spent: number) => [cloud({ spendTotalMax: 10, spent, offers })];
+    // Each costs at least two boots: a fifth of a dollar.
+    expect(
+      decide({ demand: [row({ runnable: 9, runtimeMs: 12 * minutes })], pools: capped(9.5) }),
+    ).toEqual(['create 2 local small']);
+    const instances = [busy('x'), instance('y')];
+    expect(decide({ demand: [row({ runnable: 9 })], pools: capped(10), instances })).toEqual([
+      'drain x',
+      'drain y',
+    ]);
+  });
+
+  it('never goes over the limit of a pool, and says so', () => {
+    const { decisions, outlooks } = plan({
+      demand: [row({ runnable: 100 })],
+      pools: [pool({ instancesMax: 2 })],
+      instances: [busy('x', { state: 'leaving' })],
+    });
+    expect(decisions).toMatchObject([{ kind: 'create', count: 1 }]);
+    expect(outlooks[0]?.heldBack).toBe("The pool's limit is 2 instances.");
+  });
+});
+
+describe('rule 6, a drain can be called off and takes the idle', () => {
+  it('drains what has been idle for long enough, and says when to look again', () => {
+    expect(plan({ instances: [instance('x', { idleSinceMs: nowMs - 20_000 })] }).decisions).toEqual(
+      [{ kind: 'drain', instance: 'x', node: 'node-x', reason: 'It has been idle for 20.0 s.' }],
+    );
+    expect(plan({ instances: [instance('x')] })).toMatchObject({
+      decisions: [],
+      lookAgainMs: nowMs + 19_000,
+    });
+  });
+
+  it('never drains one that holds something (busy nodes killed)', () => {
+    const idle = (id: string, ms: number) => instance(id, { idleSinceMs: nowMs - ms });
+    const instances = [idle('x', 30_000), idle('y', 40_000), busy('z')];
+    expect(decide({ instances })).toEqual(['drain y', 'drain x']);
+  });
+
+  it('calls a drain off when work comes back, latest first, before it makes anything', () => {
+    const instances = [draining('x', { drainingSinceMs: nowMs - 500 }), draining('y')];
+    expect(decide({ demand: [row({ runnable: 1 })], instances })).toEqual(['undrain y']);
+    expect(decide({ demand: [row({ runnable: 3 })], instances })).toEqual([
+      'undrain y',
+      'undrain x',
+      'create 1 local small',
+    ]);
+  });
+
+  it('stops counting what leaves by itself: spot notices are replaced at once', () => {
+    const instances = [busy('x', { state: 'leaving' })];
+    const demand = [row({ runnable: 1, running: 1, runtimeMs: 5_000 })];
+    expect(decide({ demand, instances })).toEqual(['create 2 local small']);
+  });
+});
+
+describe('rule 7, caches', () => {
+  it('gives back first whose imagery others have, the dearest machines before all', () => {
+    const idleSinceMs = nowMs - 30_000;
+    const instances = [
+      instance('unique', { idleSinceMs, uniqueCacheBytes: 1_000 }),
+      instance('shared', { idleSinceMs }),
+      instance('dear', { idleSinceMs, pricePerHour: 2, uniqueCacheBytes: 5_000 }),
+    ];
+    expect(decide({ instances })).toEqual(['drain dear', 'drain shared', 'drain unique']);
+    const pools = [pool({ instancesMin: 2 })];
+    expect(decide({ instances, pools })).toEqual(['drain dear']);
+  });
+});
+
+describe('minimum and spares', () => {
+  it('are there without work, and stay', () => {
+    expect(decide({ pools: [pool({ instancesMin: 2 })] })).toEqual(['create 2 local small']);
+    expect(decide({ pools: [pool({ warm: 1 })] })).toEqual(['create 1 local small']);
+    const idle = [instance('x', { idleSinceMs: nowMs - 90_000 })];
+    expect(decide({ pools: [pool({ warm: 1 })], instances: idle })).toEqual([]);
+  });
+
+  it('come on top of the work, within the maximum', () => {
+    const demand = [row({ running: 1, runtimeMs: 60_000 })];
+    expect(decide({ demand, pools: [pool({ warm: 2 })], instances: [busy('x')] })).toEqual([
+      'create 2 local small',
+    ]);
+    const full = [pool({ warm: 2, instancesMax: 2 })];
+    expect(decide({ demand, pools: full, instances: [busy('x')] })).toEqual([
+      'create 1 local small',
+    ]);
+  });
+});
