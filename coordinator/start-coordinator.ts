@@ -8,12 +8,14 @@ import { fileURLToPath } from 'node:url';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
 import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
-import type { InstanceId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
 import { defaultFleetSettings } from './autoscaler/plan.ts';
+import type { ProviderKind } from './autoscaler/provider-port.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
+import { createBootstrap } from './bootstrap/create-bootstrap.ts';
+import type { Bootstrap } from './bootstrap/port.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 import { createState } from './core/state.ts';
@@ -25,6 +27,7 @@ import { createLocalImages } from './gateway/images/local-images.ts';
 import type { GatewayLog } from './gateway/ports.ts';
 import { gatewayDefaults } from './gateway/settings.ts';
 import { readDirectoryTokens } from './identity.ts';
+import { makeInstanceToken } from './instance-token.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
@@ -36,7 +39,6 @@ import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
 import type { Store } from './store/port.ts';
-import { makeToken } from './tokens.ts';
 
 export interface StartDeps {
   settings: CoordinatorSettings;
@@ -44,6 +46,8 @@ export interface StartDeps {
   env: Readonly<Record<string, string | undefined>>;
   /** The process must end at once. */
   onFatal(error: Error): void;
+  /** The kinds of the pools of machines elsewhere, by name. */
+  poolKinds?: ReadonlyMap<string, ProviderKind>;
 }
 
 /** A coordinator that takes tasks. */
@@ -54,6 +58,8 @@ export interface Coordinator {
   /** Where agents join. */
   join: string;
   joinToken: string;
+  /** What makes machines of clouds nodes. */
+  bootstrap: Bootstrap;
   /** This process and the local nodes'. */
   pids(): { coordinator: number; nodes: readonly number[] };
   /** Stops taking work, ends local nodes, stores what they said; idempotent. */
@@ -163,8 +169,38 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const joinAddress = chooseJoinAddress(host.addresses());
     const fleet = createLocalFleet({ ...deps, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
+    const listening = { url: '' };
+    const bootstrap = createBootstrap(
+      {
+        store,
+        clock,
+        url: () => settings.bootUrl || listening.url,
+        joinAddress: () => joinAddress,
+        images: async () => (await images.list()).map(({ digest }) => digest),
+        kindOf: (pool) => deps.poolKinds?.get(pool),
+      },
+      {
+        root: fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, ''),
+        home: settings.home,
+        tokenLifeMs: settings.bootTokenMs,
+        deadManMs: settings.deadManMs,
+        certificate: readTls(settings)?.cert ?? null,
+      },
+    );
     const gateway = createGateway(
-      { driver, store, blobs, clock, log, mesh: host, fleet, images, disk, version },
+      {
+        boot: bootstrap,
+        driver,
+        store,
+        blobs,
+        clock,
+        log,
+        mesh: host,
+        fleet,
+        images,
+        disk,
+        version,
+      },
       {
         ...gatewayDefaults,
         host: settings.host,
@@ -179,6 +215,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     await mesh.start();
     await fleet.start();
     const { url } = await gateway.start();
+    listening.url = url;
     await store.setMeta('httpPort', new URL(url).port);
     const running = stack.move();
     let stopping: Promise<void> | undefined;
@@ -187,6 +224,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       token: tokens.access,
       join: joinAddress,
       joinToken: tokens.join,
+      bootstrap,
       pids: () => ({ coordinator: process.pid, nodes: fleet.pids() }),
       stop() {
         stopping ??= running.disposeAsync();
@@ -211,7 +249,8 @@ function createLocalFleet(
   const { settings, store } = deps;
   const provider = createProcessProvider(
     {
-      makeJoinToken: (instance) => makeInstanceToken(store, instance),
+      makeJoinToken: (instance) =>
+        makeInstanceToken(store, { instance, nowMs: Date.now(), lifeMs: instanceTokenMs }),
       joinAddress: () => deps.joinAddress,
     },
     {
@@ -239,24 +278,6 @@ function createLocalFleet(
       plan: defaultFleetSettings,
     },
   );
-}
-
-async function makeInstanceToken(store: Store, instance: InstanceId): Promise<string> {
-  const nowMs = Date.now();
-  const token = makeToken('join');
-  await store.saveToken({
-    id: token.id,
-    purpose: 'join',
-    secretHash: token.secretHash,
-    label: `instance ${instance}`,
-    role: null,
-    namespaces: null,
-    createdAtMs: nowMs,
-    expiresAtMs: nowMs + instanceTokenMs,
-    revokedAtMs: null,
-    usesLeft: 1,
-  });
-  return token.text;
 }
 
 function coreSettings(settings: CoordinatorSettings): CoreSettings {

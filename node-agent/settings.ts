@@ -175,6 +175,33 @@ export const agentSettingsTable = {
     env: 'PERIGEE_EXIT_WHEN_ORPHANED_SECONDS',
     doc: 'Leaves after so long without a coordinator; looks for it for ever by default.',
   },
+  aliveFile: {
+    type: 'text',
+    default: null,
+    flag: 'alive-file',
+    env: null,
+    doc: 'A file that gets a new number every second while the coordinator is there: what a dead-man timer watches.',
+  },
+  notices: {
+    type: 'text',
+    default: 'none',
+    words: ['none', 'ec2', 'gce'],
+    flag: 'notices',
+    env: 'PERIGEE_NOTICES',
+    doc: 'Whose instance metadata announces that this machine is taken back; the agent then drains.',
+  },
+  metadataUrl: {
+    type: 'text',
+    default: null,
+    flag: null,
+    env: 'PERIGEE_METADATA_URL',
+    doc: 'Where that metadata is; the cloud’s own address by default.',
+  },
+  noticePollMs: milliseconds(5_000, {
+    env: 'PERIGEE_NOTICE_POLL_MS',
+    max: 60_000,
+    doc: 'Between two looks at it; the shortest notice is 30 s.',
+  }),
   logLevel: {
     type: 'text',
     default: 'info',

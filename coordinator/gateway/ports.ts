@@ -46,6 +46,13 @@ export interface GatewayDeps {
   };
   /** Images that the process provider's machines would have (`local-images.ts`). */
   images: { list(): Promise<readonly NodeImage[]> };
+  /** What machines fetch while they boot (`coordinator/bootstrap/`); absent where none are made. */
+  boot?: {
+    open(
+      digest: string,
+      token: string | undefined,
+    ): Promise<{ digest: string; path: string; sizeBytes: number }>;
+  };
   /** `coordinator/store/disk-guard.ts`. */
   disk: {
     /** @throws PerigeeError disk_full */
