@@ -104,11 +104,11 @@ root=$1; own=$2; name=$3
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$own/upper,workdir=$own/work" "$own/root"
 cd "$own/root"
 mount -t proc proc proc
-mount --bind /dev/null proc/sysrq-trigger
+[ ! -e proc/sysrq-trigger ] || mount --bind /dev/null proc/sysrq-trigger
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
-mount --rbind /dev dev
-mount --rbind /sys sys
+mount --rbind /dev dev; mount --make-rslave dev
+mount --rbind /sys sys; mount --make-rslave sys
 hostname "$name"
 mkdir -p .host
 pivot_root . .host

@@ -188,7 +188,7 @@ describe('a bare machine', () => {
     const body = (await response.json()) as {
       nodes: { name: string; state: string; id: string }[];
     };
-    return body.nodes;
+    return body.items;
   }
   const stateOf = async (name: string): Promise<string | undefined> =>
     (await nodes()).find((node) => node.name === name)?.state;
@@ -196,13 +196,13 @@ describe('a bare machine', () => {
   const story = (): string =>
     [...room.running.values()].map((machine) => machine.said()).join('\n---\n');
   async function untilReady(instance: string): Promise<void> {
-    await expect
-      .poll(async () => {
-        const over = [...room.running.values()].every((machine) => machine.isEnded());
-        if (over && room.running.size > 0) throw new Error(`the machine ended: ${story()}`);
-        return stateOf(instance);
-      }, poll)
-      .toBe('ready');
+    const deadlineMs = Date.now() + poll.timeout;
+    while ((await stateOf(instance)) !== 'ready') {
+      const over = [...room.running.values()].every((machine) => machine.isEnded());
+      if (over && room.running.size > 0) throw new Error(`the machine ended: ${story()}`);
+      if (Date.now() > deadlineMs) throw new Error(`it did not join: ${story()}`);
+      await new Promise((done) => setTimeout(done, poll.interval));
+    }
   }
 
   it('becomes a node, works, drains and is terminated, and no instance is left', async () => {
@@ -294,7 +294,7 @@ function copyImage(to: string): void {
   const digest = readdirSync(from).find((name) => {
     const file = join(from, name, 'image.json');
     try {
-      return readFileSync(file, 'utf8').includes('python:py3.11');
+      return readFileSync(file, 'utf8').startsWith('{\n  "name": "perigee/python:py3.11"');
     } catch {
       return false;
     }

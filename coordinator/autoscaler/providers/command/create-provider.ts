@@ -143,7 +143,10 @@ function readListing(printed: string): Map<InstanceId, ListedInstance> {
     const input = readObject(entry, 'an entry');
     const instance = readText(input, 'instance', handleCharsMax) as InstanceId;
     const choices = ['pending', 'running', 'stopping', 'gone'] as const;
-    const state = readChoiceOr(input, 'state', { choices, fallback: 'running' });
+    const state = readChoiceOr(input, 'state', {
+      choices,
+      fallback: 'running' as const,
+    });
     const range = { min: 0, max: Number.MAX_SAFE_INTEGER, fallback: null };
     listing.set(instance, {
       handle: readText(input, 'handle', handleCharsMax),
