@@ -1,7 +1,7 @@
 // Programs from the system's packages: only those that are missing, by apt-get, as root.
 
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { findProgram, run, SetupError } from './commands.mjs';
 
 /** Each package with the sign of its presence, so that other distributions count too. */
@@ -21,6 +21,15 @@ const needed = {
     // gVisor, for the tests of the isolation level `strong`.
     { name: 'runsc', isThere: () => has('runsc') },
     { name: 'iproute2', isThere: () => has('ip') },
+    // Bare machines, for the test in which machines boot.
+    { name: 'mmdebstrap', isThere: () => has('mmdebstrap') },
+    // moto, which speaks EC2, lives in a virtual environment.
+    { name: 'python3-venv', isThere: hasVenv },
+    // A cluster of one node; the tests start it with folders and ports of its own.
+    { name: 'munge', isThere: () => has('munge', 'munged') },
+    { name: 'slurmctld', isThere: () => has('slurmctld') },
+    { name: 'slurmd', isThere: () => has('slurmd') },
+    { name: 'slurm-client', isThere: () => has('sbatch', 'squeue', 'scancel') },
   ],
 };
 
@@ -51,6 +60,14 @@ export async function installDebianPackages(names) {
 
 function has(...programs) {
   return programs.every((program) => findProgram(program) !== undefined);
+}
+
+function hasVenv() {
+  const python = findProgram('python3');
+  // Only Debian's own Python comes without it.
+  if (python === undefined || dirname(python) !== '/usr/bin') return python !== undefined;
+  const versions = readdirSync('/usr/lib').filter((name) => /^python3\.\d+$/.test(name));
+  return versions.some((name) => existsSync(join('/usr/lib', name, 'ensurepip')));
 }
 
 function hasLibrary(name) {

@@ -11,7 +11,7 @@ import type { Ec2Proxy } from '../clouds/ec2-proxy.ts';
 import { startEc2Proxy } from '../clouds/ec2-proxy.ts';
 import type { Moto } from '../setup/moto.ts';
 import { startMoto } from '../setup/moto.ts';
-import { testProvider } from './provider-suite.ts';
+import { testProvider } from '../contract/provider-suite.ts';
 
 const region = 'eu-west-1';
 /** Whose machines a test sees; a new one for each, for moto forgets nothing. */

@@ -7,7 +7,7 @@ import { loadProvider } from '../../coordinator/autoscaler/providers/load-provid
 import type { InstanceId } from '../../protocol/wire/ids.ts';
 import type { Slurm } from '../setup/slurm.ts';
 import { startSlurm } from '../setup/slurm.ts';
-import { testProvider } from './provider-suite.ts';
+import { testProvider } from '../contract/provider-suite.ts';
 
 let slurm: Slurm;
 let coordinators = 0;
