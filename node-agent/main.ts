@@ -22,7 +22,8 @@ import { measureDisk, measureMachine } from './machine.ts';
 import type { NoticeKind } from './machine-notice.ts';
 import { watchNotices } from './machine-notice.ts';
 import type { AgentSettings } from './settings.ts';
-import { agentHelp, coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
+import { coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
+import { agentHelp } from './settings-help.ts';
 import type { Agent } from './start-agent.ts';
 
 /** Everything that must be taken down again, last made first. */

@@ -42,7 +42,7 @@ interface ListEntry {
   flag: string;
   doc: string;
 }
-type Entry = NumberEntry | TextEntry | SwitchEntry | ListEntry;
+export type Entry = NumberEntry | TextEntry | SwitchEntry | ListEntry;
 
 const core = defaultCoreSettings;
 
@@ -392,20 +392,6 @@ export function coreSettingsOf(settings: AgentSettings): CoreSettings {
 /** The node's name when none is given. */
 export function defaultNodeName(): string {
   return hostname();
-}
-
-/** One line for each flag and variable. */
-export function agentHelp(): string {
-  const lines = Object.values(agentSettingsTable as Record<string, Entry>).map((entry) => {
-    const value =
-      entry.type === 'switch' ? '' : entry.type === 'number' ? ` ${entry.unit}` : ' TEXT';
-    const env = 'env' in entry && entry.env !== null ? entry.env : '';
-    const flag = entry.flag === null ? '' : `--${entry.flag}${value}`;
-    const byDefault =
-      'default' in entry && entry.default !== null ? ` Default: ${entry.default}.` : '';
-    return `  ${[flag, env].filter((part) => part !== '').join(', ')}\n      ${entry.doc}${byDefault}`;
-  });
-  return `Usage: perigee agent --join ADDRESS [options]\n\n${lines.join('\n')}\n`;
 }
 
 type Flags = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;

@@ -186,7 +186,7 @@ describe('a bare machine', () => {
       headers: { authorization: `Bearer ${coordinator.token}` },
     });
     const body = (await response.json()) as {
-      nodes: { name: string; state: string; id: string }[];
+      items: { name: string; state: string; id: string }[];
     };
     return body.items;
   }

@@ -9,9 +9,9 @@ import { loadProvider } from '../../coordinator/autoscaler/providers/load-provid
 import type { InstanceId } from '../../protocol/wire/ids.ts';
 import type { Ec2Proxy } from '../clouds/ec2-proxy.ts';
 import { startEc2Proxy } from '../clouds/ec2-proxy.ts';
+import { testProvider } from '../contract/provider-suite.ts';
 import type { Moto } from '../setup/moto.ts';
 import { startMoto } from '../setup/moto.ts';
-import { testProvider } from '../contract/provider-suite.ts';
 
 const region = 'eu-west-1';
 /** Whose machines a test sees; a new one for each, for moto forgets nothing. */

@@ -5,9 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceOffer, Provider } from '../../coordinator/autoscaler/provider-port.ts';
 import { loadProvider } from '../../coordinator/autoscaler/providers/load-provider.ts';
 import type { InstanceId } from '../../protocol/wire/ids.ts';
+import { testProvider } from '../contract/provider-suite.ts';
 import type { Slurm } from '../setup/slurm.ts';
 import { startSlurm } from '../setup/slurm.ts';
-import { testProvider } from '../contract/provider-suite.ts';
 
 let slurm: Slurm;
 let coordinators = 0;
