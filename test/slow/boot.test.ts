@@ -12,7 +12,7 @@ import {
   paginateDescribeInstances,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Provider } from '../../coordinator/autoscaler/provider-port.ts';
 import { loadProvider } from '../../coordinator/autoscaler/providers/load-provider.ts';
 import { parseSettings } from '../../coordinator/settings.ts';
@@ -96,6 +96,7 @@ async function listInstances(ec2: EC2Client): Promise<{ id: string; state: strin
 }
 
 describe('a bare machine', () => {
+  let home: string;
   let folder: string;
   let moto: Moto;
   let proxy: Ec2Proxy;
@@ -106,10 +107,15 @@ describe('a bare machine', () => {
   let provider: Provider;
   const said: string[] = [];
 
+  // Shared, so that the archives are made once.
+  beforeAll(() => {
+    home = mkdtempSync(join(tmpdir(), 'perigee-boot-home-'));
+    copyImage(join(home, 'images'));
+  });
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
   beforeEach(async () => {
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test' });
     folder = mkdtempSync(join(tmpdir(), 'perigee-boot-'));
-    copyImage(join(folder, 'home/images'));
     machines = openBareMachines();
     moto = await startMoto();
     proxy = await startEc2Proxy(moto.url, machines.hostAddress);
@@ -165,7 +171,7 @@ describe('a bare machine', () => {
           '--insecure-http',
         ],
         env: {
-          PERIGEE_HOME: join(folder, 'home'),
+          PERIGEE_HOME: home,
           PERIGEE_DEAD_MAN_MS: String(deadManSeconds * 1_000),
         },
         isRoot: true,
