@@ -169,6 +169,20 @@ export const settingsTable = {
     default: 60_000,
     doc: 'How long a local-process node outlives a coordinator that is gone.',
   }),
+  bootUrl: text({
+    default: '',
+    flag: '--boot-url',
+    doc: 'Where machines of clouds reach this coordinator’s HTTP; the address it listens on when empty.',
+  }),
+  bootTokenMs: milliseconds({
+    default: 30 * 60_000,
+    doc: 'How long the join token in a machine’s user data is good.',
+  }),
+  deadManMs: milliseconds({
+    default: 10 * 60_000,
+    min: 5_000,
+    doc: 'A machine that sees no coordinator for so long ends itself.',
+  }),
   nodeMemoryBytes: bytes({
     default: 0,
     doc: 'Memory of one local-process node; 0 for its share of 9/10 of the machine.',

@@ -10,7 +10,7 @@ import { createArchiveStore } from '../protocol/images/archive-store.ts';
 import { imageProtocol, serveImage } from '../protocol/images/image-transfer.ts';
 import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
-import type { InstanceId, NodeId } from '../protocol/wire/ids.ts';
+import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Fleet } from './autoscaler/create-fleet.ts';
 import { createFleet } from './autoscaler/create-fleet.ts';
@@ -20,8 +20,11 @@ import { defaultFleetSettings } from './autoscaler/plan/inputs.ts';
 import type { LoadProvider, OpenPool } from './autoscaler/pools/open-pools.ts';
 import { openPools } from './autoscaler/pools/open-pools.ts';
 import { readPools } from './autoscaler/pools/read-pools.ts';
+import type { ProviderKind } from './autoscaler/provider-port.ts';
 import { createProcessProvider } from './autoscaler/providers/process.ts';
 import { createSteadyClock } from './autoscaler/steady-clock.ts';
+import { createBootstrap } from './bootstrap/create-bootstrap.ts';
+import type { Bootstrap } from './bootstrap/port.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
@@ -38,6 +41,7 @@ import { createBuildLogs } from './images/build-log.ts';
 import { createBuilds } from './images/builds.ts';
 import { openCatalogue } from './images/catalogue.ts';
 import { createImageImporter } from './images/oci/image-importer.ts';
+import { makeInstanceToken } from './instance-token.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
@@ -50,7 +54,6 @@ import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
 import type { Store } from './store/port.ts';
-import { makeToken } from './tokens.ts';
 
 export interface StartDeps {
   settings: CoordinatorSettings;
@@ -58,6 +61,8 @@ export interface StartDeps {
   env: Readonly<Record<string, string | undefined>>;
   /** The process must end at once. */
   onFatal(error: Error): void;
+  /** The kinds of the pools of machines elsewhere, by name. */
+  poolKinds?: ReadonlyMap<string, ProviderKind>;
 }
 
 /** A coordinator that takes tasks. */
@@ -68,6 +73,8 @@ export interface Coordinator {
   /** Where agents join. */
   join: string;
   joinToken: string;
+  /** What makes machines of clouds nodes. */
+  bootstrap: Bootstrap;
   /** This process and the local nodes'. */
   pids(): { coordinator: number; nodes: readonly number[] };
   /** Stops taking work, ends local nodes, stores what they said; idempotent. */
@@ -221,8 +228,27 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const pools = await openCloudPools(deps, host.peerId);
     const fleet = createOwnFleet({ ...deps, pools, mounts, driver, store, images, joinAddress });
     stack.defer(() => fleet.stop());
+    const listening = { url: '' };
+    const bootstrap = createBootstrap(
+      {
+        store,
+        clock,
+        url: () => settings.bootUrl || listening.url,
+        joinAddress: () => joinAddress,
+        images: async () => (await images.list()).map(({ digest }) => digest),
+        kindOf: (pool) => deps.poolKinds?.get(pool),
+      },
+      {
+        root: fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, ''),
+        home: settings.home,
+        tokenLifeMs: settings.bootTokenMs,
+        deadManMs: settings.deadManMs,
+        certificate: readTls(settings)?.cert ?? null,
+      },
+    );
     const gateway = createGateway(
       {
+        boot: bootstrap,
         driver,
         store,
         blobs,
@@ -254,6 +280,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     await importer.start();
     await fleet.start();
     const { url } = await gateway.start();
+    listening.url = url;
     await store.setMeta('httpPort', new URL(url).port);
     const running = stack.move();
     let stopping: Promise<void> | undefined;
@@ -262,6 +289,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       token: tokens.access,
       join: joinAddress,
       joinToken: tokens.join,
+      bootstrap,
       pids: () => ({ coordinator: process.pid, nodes: fleet.pids() }),
       stop() {
         stopping ??= running.disposeAsync();
@@ -297,7 +325,8 @@ function createOwnFleet(
   const { settings, store } = deps;
   const provider = createProcessProvider(
     {
-      makeJoinToken: (instance) => makeInstanceToken(store, instance),
+      makeJoinToken: (instance) =>
+        makeInstanceToken(store, { instance, nowMs: Date.now(), lifeMs: instanceTokenMs }),
       joinAddress: () => deps.joinAddress,
     },
     {
@@ -338,24 +367,6 @@ function createOwnFleet(
       lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
   );
-}
-
-async function makeInstanceToken(store: Store, instance: InstanceId): Promise<string> {
-  const nowMs = Date.now();
-  const token = makeToken('join');
-  await store.saveToken({
-    id: token.id,
-    purpose: 'join',
-    secretHash: token.secretHash,
-    label: `instance ${instance}`,
-    role: null,
-    namespaces: null,
-    createdAtMs: nowMs,
-    expiresAtMs: nowMs + instanceTokenMs,
-    revokedAtMs: null,
-    usesLeft: 1,
-  });
-  return token.text;
 }
 
 function coreSettings(settings: CoordinatorSettings): CoreSettings {

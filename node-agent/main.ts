@@ -14,17 +14,21 @@ import {
 } from '../protocol/base/errors.ts';
 import type { InstanceId } from '../protocol/wire/ids.ts';
 import { nameCharsMax } from '../protocol/wire/limits.ts';
+import { keepAliveFile } from './alive-file.ts';
 import type { ExitReason } from './core/effects.ts';
 import { openDataFolder } from './data-folder.ts';
 import { parseMounts } from './imagery/parse-mounts.ts';
 import type { ImageryCache } from './imagery/port.ts';
 import { findImages, perigeeHome } from './images/find-images.ts';
 import { measureDisk, measureMachine } from './machine.ts';
+import type { NoticeKind } from './machine-notice.ts';
+import { watchNotices } from './machine-notice.ts';
 import { peerListenAddresses } from './mesh/peer-listen.ts';
 import { formatAgentMark, readAgentMark } from './runner/agent-mark.ts';
 import type { LazyAssets } from './runner/worker-deps.ts';
 import type { AgentSettings } from './settings.ts';
-import { agentHelp, coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
+import { coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
+import { agentHelp } from './settings-help.ts';
 import type { Agent } from './start-agent.ts';
 
 /** Everything that must be taken down again, last made first. */
@@ -120,6 +124,22 @@ async function runAgent(
     { node: host.peerId, slots, cpus, isolation: runner.isolation },
     'The agent has started.',
   );
+  if (settings.aliveFile !== null) {
+    const isJoined = (): boolean => agent.state.session.kind === 'open';
+    cleanUps.push(keepAliveFile(settings.aliveFile, { isJoined, log }));
+  }
+  if (settings.notices === 'ec2' || settings.notices === 'gce') {
+    const onNotice = (reason: string): void => {
+      log.warn({ reason }, 'This machine is taken back: draining.');
+      agent.drain();
+    };
+    const watched = {
+      kind: settings.notices as NoticeKind,
+      url: settings.metadataUrl,
+      pollMs: settings.noticePollMs,
+    };
+    cleanUps.push(watchNotices({ onNotice, log }, watched));
+  }
   stop.onFirst(() => {
     log.info({}, 'Asked to stop: running tasks are finished first; a second signal ends them.');
     agent.drain();

@@ -139,6 +139,33 @@ export const agentSettingsTable = {
     env: 'PERIGEE_EXIT_WHEN_ORPHANED_SECONDS',
     doc: 'Leaves after so long without a coordinator; looks for it for ever by default.',
   },
+  aliveFile: {
+    type: 'text',
+    default: null,
+    flag: 'alive-file',
+    env: null,
+    doc: 'A file that gets a new number every second while the coordinator is there: what a dead-man timer watches.',
+  },
+  notices: {
+    type: 'text',
+    default: 'none',
+    words: ['none', 'ec2', 'gce'],
+    flag: 'notices',
+    env: 'PERIGEE_NOTICES',
+    doc: 'Whose instance metadata announces that this machine is taken back; the agent then drains.',
+  },
+  metadataUrl: {
+    type: 'text',
+    default: null,
+    flag: null,
+    env: 'PERIGEE_METADATA_URL',
+    doc: 'Where that metadata is; the cloud’s own address by default.',
+  },
+  noticePollMs: milliseconds(5_000, {
+    env: 'PERIGEE_NOTICE_POLL_MS',
+    max: 60_000,
+    doc: 'Between two looks at it; the shortest notice is 30 s.',
+  }),
   logLevel: {
     type: 'text',
     default: 'info',
@@ -343,20 +370,6 @@ const ticksInPause = 10;
 /** The node's name when none is given. */
 export function defaultNodeName(): string {
   return hostname();
-}
-
-/** One line for each flag and variable. */
-export function agentHelp(): string {
-  const lines = Object.values(agentSettingsTable as Record<string, Entry>).map((entry) => {
-    const value =
-      entry.type === 'switch' ? '' : entry.type === 'number' ? ` ${entry.unit}` : ' TEXT';
-    const env = 'env' in entry && entry.env !== null ? entry.env : '';
-    const flag = entry.flag === null ? '' : `--${entry.flag}${value}`;
-    const byDefault =
-      'default' in entry && entry.default !== null ? ` Default: ${entry.default}.` : '';
-    return `  ${[flag, env].filter((part) => part !== '').join(', ')}\n      ${entry.doc}${byDefault}`;
-  });
-  return `Usage: perigee agent --join ADDRESS [options]\n\n${lines.join('\n')}\n`;
 }
 
 type Flags = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;

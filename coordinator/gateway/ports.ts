@@ -68,6 +68,13 @@ export interface GatewayDeps {
   importer: Pick<ImageImporter, 'importImage'>;
   buildLogs: Pick<BuildLogs, 'read'>;
   builds: Pick<Builds, 'request'>;
+  /** What machines fetch while they boot (`coordinator/bootstrap/`); absent where none are made. */
+  boot?: {
+    open(
+      digest: string,
+      token: string | undefined,
+    ): Promise<{ digest: string; path: string; sizeBytes: number }>;
+  };
   /** `coordinator/store/disk-guard.ts`. */
   disk: {
     /** @throws PerigeeError disk_full */

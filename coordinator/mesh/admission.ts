@@ -1,12 +1,13 @@
 /** Who may join: nodes that were admitted before, by their peer id, and holders of a join token. */
 import { PerigeeError } from '../../protocol/base/errors.ts';
-import type { NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
+import type { InstanceId, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import type { Hello } from '../../protocol/wire/messages.ts';
+import { instanceOfToken } from '../instance-token.ts';
 import type { Store } from '../store/port.ts';
 import { hashToken } from '../tokens.ts';
 
 export interface AdmissionDeps {
-  store: Pick<Store, 'admitNode' | 'findNode' | 'findTokenByHash'>;
+  store: Pick<Store, 'admitNode' | 'findNode' | 'findTokenByHash' | 'listTokens'>;
   clock: { nowMs(): number };
 }
 
@@ -21,7 +22,10 @@ export async function admitNode(
   hello: Hello,
 ): Promise<readonly NamespaceName[] | null> {
   const known = await deps.store.findNode(node);
-  if (known !== undefined) return known.namespaces;
+  if (known !== undefined) {
+    await checkSameInstance(deps, known.tokenId, hello);
+    return known.namespaces;
+  }
   if (hello.joinToken === null) {
     throw new PerigeeError(
       'join_token_wrong',
@@ -39,6 +43,7 @@ export async function admitNode(
   if (token.expiresAtMs !== null && token.expiresAtMs <= nowMs) {
     throw new PerigeeError('join_token_wrong', 'The join token has expired.');
   }
+  refuseOtherInstance(instanceOfToken(token), hello);
   const admitted = await deps.store.admitNode({
     node,
     name: hello.nodeName,
@@ -48,4 +53,23 @@ export async function admitNode(
   });
   if (!admitted) throw new PerigeeError('join_token_wrong', 'The join token is used up.');
   return token.namespaces;
+}
+
+/** A node stays the machine that it joined as: what it says of itself moves no other instance's state. */
+async function checkSameInstance(
+  deps: AdmissionDeps,
+  tokenId: string,
+  hello: Hello,
+): Promise<void> {
+  if (hello.instance === null) return;
+  const token = (await deps.store.listTokens('join')).find(({ id }) => id === tokenId);
+  if (token !== undefined) refuseOtherInstance(instanceOfToken(token), hello);
+}
+
+function refuseOtherInstance(bound: InstanceId | null, hello: Hello): void {
+  if (bound === null || bound === hello.instance) return;
+  throw new PerigeeError(
+    'join_token_wrong',
+    `The join token is for instance ${bound}, and the node says that it is ${hello.instance ?? 'none'}.`,
+  );
 }

@@ -1,7 +1,7 @@
 // Programs from the system's packages: only those that are missing, by apt-get, as root.
 
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { findProgram, run, SetupError } from './commands.mjs';
 
 /** Each package with the sign of its presence, so that other distributions count too. */
@@ -25,6 +25,13 @@ const needed = {
     { name: 'skopeo', isThere: () => has('skopeo') },
     { name: 'umoci', isThere: () => has('umoci') },
     { name: 'docker-registry', isThere: () => has('docker-registry') },
+    // Bare machines, for the test in which machines boot.
+    { name: 'mmdebstrap', isThere: () => has('mmdebstrap') },
+    // A cluster of one node; the tests start it with folders and ports of its own.
+    { name: 'munge', isThere: () => has('munge', 'munged') },
+    { name: 'slurmctld', isThere: () => has('slurmctld') },
+    { name: 'slurmd', isThere: () => has('slurmd') },
+    { name: 'slurm-client', isThere: () => has('sbatch', 'squeue', 'scancel') },
   ],
 };
 

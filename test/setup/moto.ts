@@ -16,6 +16,7 @@ const folder = join(checkout, '.perigee/test', `moto-${version}`);
 export interface MotoServer extends AsyncDisposable {
   /** For example `http://127.0.0.1:41234`. */
   url: string;
+  stop(): Promise<void>;
 }
 
 const script = `
@@ -32,7 +33,12 @@ server.serve_forever()
 export async function startMoto(): Promise<MotoServer> {
   await installMoto();
   const child = spawn(python, ['-c', script], {
-    env: { PATH: process.env['PATH'], PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' },
+    env: {
+      PATH: process.env['PATH'],
+      PYTHONPATH: folder,
+      PYTHONDONTWRITEBYTECODE: '1',
+      MOTO_EC2_LOAD_DEFAULT_AMIS: 'true',
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stderr = '';
@@ -43,13 +49,11 @@ export async function startMoto(): Promise<MotoServer> {
   const first = once(createInterface({ input: child.stdout }), 'line') as Promise<[string]>;
   const line = await Promise.race([first, ended.then(() => undefined)]);
   if (line === undefined) throw new Error(`moto did not start: ${stderr}`);
-  return {
-    url: `http://127.0.0.1:${Number(line[0])}`,
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL');
-      await ended;
-    },
+  const stop = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
   };
+  return { url: `http://127.0.0.1:${Number(line[0])}`, stop, [Symbol.asyncDispose]: stop };
 }
 
 /** Two test files may ask at once: each installs aside, and the first to be done is kept. */

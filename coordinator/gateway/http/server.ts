@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyServerFactoryHandler } from 'fastify';
 import { fastify } from 'fastify';
 import { errorTable, PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { Services } from '../services.ts';
+import { addBootRoutes } from './boot-routes.ts';
 import { addBatchRoutes, addBlobRoutes, addStreamRoutes } from './byte-routes.ts';
 import { admit } from './call.ts';
 import { addJsonRoutes, addOpenRoutes } from './json-routes.ts';
@@ -96,6 +97,7 @@ function createFastify(services: Services): FastifyInstance {
     });
   });
   addOpenRoutes(server, services);
+  if (deps.boot !== undefined) addBootRoutes(server, deps.boot);
   server.register(async (scope) => guarded(scope, services, addJsonRoutes));
   server.register(async (scope) => guarded(scope, services, addBatchRoutes));
   server.register(async (scope) => guarded(scope, services, addBlobRoutes));

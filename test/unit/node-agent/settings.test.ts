@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import {
-  agentHelp,
   agentSettingsTable,
   coreSettingsOf,
   readAgentSettings,
 } from '../../../node-agent/settings.ts';
+import { agentHelp } from '../../../node-agent/settings-help.ts';
 import type { PerigeeError } from '../../../protocol/base/errors.ts';
 
 const join = [
