@@ -33,10 +33,17 @@ export async function measurePeers(options: {
     options.names.length === 0 || options.names.includes(name);
   const script = (name: string): string => join(checkout, 'bench/peers', name);
   const runs = String(options.runs);
-  const env = { PYTHONWARNINGS: 'ignore', RAY_USAGE_STATS_ENABLED: '0' };
+  const env = {
+    PYTHONWARNINGS: 'ignore',
+    RAY_USAGE_STATS_ENABLED: '0',
+    // HyperQueue starts the first python3 of PATH for each task.
+    PATH: `${join(folder, 'venv/bin')}:${process.env['PATH'] ?? ''}`,
+  };
   for (const name of ['dask', 'ray', 'hyperqueue']) {
     if (!wanted(name)) continue;
-    figures.push(...(await runLines(name, [python, script(`${name}_peer.py`), runs], { env })));
+    figures.push(
+      ...(await runLines(name, [python, script(`${name}_peer.py`), runs], { env, cwd: folder })),
+    );
   }
   if (!wanted('celery') && !wanted('bullmq')) return figures;
   await using redis = await startRedis();
