@@ -1,94 +1,95 @@
-/** `npm run bench [RUNS]`: measures a mesh of its own; see README.md here. */
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { cpus, release, tmpdir, totalmem } from 'node:os';
-import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
+/**
+ * `npm run bench -- [peers] [SCENARIO …] [--runs N] [--short] [--out FILE]`: measures meshes of its
+ * own; see README.md here.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import { parseArgs } from 'node:util';
+import type { Figure, Results } from './figures.ts';
+import { describeRows, summarize } from './figures.ts';
+import { measureLimits } from './limits/measure.ts';
+import { describePeers } from './peers/describe.ts';
+import { measurePeers } from './peers/measure.ts';
+import { measureScenario, type ScenarioName, scenarioNames } from './product/measure.ts';
+import { checkout } from './product/mesh.ts';
 
-const root = resolve(import.meta.dirname, '..');
-const perigee = join(root, 'scripts/perigee');
-const runs = Number(process.argv[2] ?? 3);
+const usage = `npm run bench -- [peers [dask|ray|celery|hyperqueue|bullmq …]] [SCENARIO …] [--runs N] [--short] [--out FILE]
+Scenarios: ${scenarioNames.join(', ')}, limits; all by default.`;
 
-interface Figure {
-  scenario: string;
-  figure: number;
-  unit: string;
-}
-
-const folder = mkdtempSync(join(tmpdir(), 'perigee-bench-'));
-const environment = { ...process.env, PERIGEE_CONFIG: join(folder, 'config.json') };
-const up = spawn(perigee, ['up', '--json', '--data', join(folder, 'data')], {
-  env: environment,
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
-try {
-  await once(createInterface({ input: up.stdout }), 'line');
-  const rows = summarize(await measure());
-  process.stderr.write(`${describeRows(rows)}\n`);
-  process.stdout.write(`${JSON.stringify({ ...machine(), runs, rows }, null, 2)}\n`);
-} finally {
-  up.kill('SIGTERM');
-  if (up.exitCode === null && up.signalCode === null) await once(up, 'exit');
-  rmSync(folder, { recursive: true, force: true });
-}
-
-async function measure(): Promise<Figure[]> {
-  const script = join(root, 'bench/scenarios.py');
-  const client = spawn(perigee, ['python', script, String(runs)], {
-    env: environment,
-    stdio: ['ignore', 'pipe', 'inherit'],
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      runs: { type: 'string', default: '3' },
+      'idle-agents': { type: 'string', default: '1000' },
+      short: { type: 'boolean', default: false },
+      out: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   });
-  const figures: Figure[] = [];
-  const ended = once(client, 'close');
-  for await (const line of createInterface({ input: client.stdout })) {
-    figures.push(JSON.parse(line) as Figure);
+  if (values.help) {
+    process.stdout.write(`${usage}\n`);
+    return;
   }
-  const [code] = (await ended) as [number | null];
-  if (code !== 0) throw new Error(`The client ended with ${code}.`);
-  return figures;
+  const options = { runs: Number(values.runs), idleAgents: Number(values['idle-agents']) };
+  const figures = values.short ? await measureShort() : await measure(positionals, options);
+  const rows = summarize(figures);
+  const results: Results = {
+    commit: commit(),
+    at: new Date().toISOString(),
+    machine: machine(),
+    durability: 'SQLite WAL, synchronous=FULL, group commit; every acknowledged task is on disk',
+    rows,
+  };
+  process.stderr.write(`\n${describeRows(rows)}\n${describePeers(rows)}`);
+  const text = `${JSON.stringify(results, null, 2)}\n`;
+  if (values.out === undefined) process.stdout.write(text);
+  else writeFileSync(values.out, text);
 }
 
-interface Row {
-  scenario: string;
-  unit: string;
-  median: number;
-  lowest: number;
-  highest: number;
+/** One small run of each kind: breaks where a scenario is broken, not where the machine is slow. */
+async function measureShort(): Promise<Figure[]> {
+  const options = { runs: 1, idleAgents: 20 };
+  const figures: Figure[] = [];
+  for (const name of ['short', 'trips', 'typescript', 'idle-agents'] as const) {
+    figures.push(...(await measureScenario(name, options)));
+  }
+  return [...figures, ...(await measureLimits())];
 }
 
-function summarize(figures: readonly Figure[]): Row[] {
-  return [...Map.groupBy(figures, (figure) => figure.scenario)].map(([scenario, all]) => {
-    const sorted = all.map((one) => one.figure).sort((one, other) => one - other);
-    return {
-      scenario,
-      unit: all[0]?.unit ?? '',
-      median: sorted[sorted.length >> 1] ?? Number.NaN,
-      lowest: sorted[0] ?? Number.NaN,
-      highest: sorted.at(-1) ?? Number.NaN,
-    };
-  });
+async function measure(
+  words: readonly string[],
+  options: { runs: number; idleAgents: number },
+): Promise<Figure[]> {
+  const [first, ...rest] = words;
+  if (first === 'peers') {
+    const peers = await measurePeers({ runs: options.runs, names: rest });
+    const ours: Figure[] = [];
+    for (const name of ['maps', 'trips', 'typescript'] as const) {
+      ours.push(...(await measureScenario(name, options)));
+    }
+    return [...ours, ...peers, ...(await measureLimits())];
+  }
+  const isName = (word: string): word is ScenarioName =>
+    (scenarioNames as readonly string[]).includes(word);
+  const unknown = words.filter((word) => !isName(word) && word !== 'limits');
+  if (unknown.length > 0) throw new Error(`No scenario is called ${unknown.join(', ')}.\n${usage}`);
+  const figures: Figure[] = [];
+  for (const name of words.length === 0 ? scenarioNames : words.filter(isName)) {
+    figures.push(...(await measureScenario(name, options)));
+  }
+  const withLimits = words.length === 0 || words.includes('limits');
+  return withLimits ? [...figures, ...(await measureLimits())] : figures;
 }
 
-function describeRows(rows: readonly Row[]): string {
-  const number = (value: number) =>
-    (value < 100 ? value.toFixed(2) : value.toFixed(0)).padStart(10);
-  return rows
-    .map(
-      (row) =>
-        `${row.scenario.padEnd(28)}${number(row.median)} ${row.unit}  (${number(row.lowest).trim()} to ${number(row.highest).trim()})`,
-    )
-    .join('\n');
+function commit(): string {
+  const command = ['describe', '--always', '--dirty'];
+  return execFileSync('git', command, { cwd: checkout, encoding: 'utf8' }).trim();
 }
 
 function machine(): Record<string, string | number> {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
   return {
-    commit: commit.trim(),
-    at: new Date().toISOString(),
     processor: cpus()[0]?.model ?? '',
     cores: cpus().length,
     memoryBytes: totalmem(),
@@ -96,3 +97,5 @@ function machine(): Record<string, string | number> {
     node: process.version,
   };
 }
+
+await main();
