@@ -1,7 +1,7 @@
 // Programs from the system's packages: only those that are missing, by apt-get, as root.
 
-import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { findProgram, run, SetupError } from './commands.mjs';
 
 /** Each package with the sign of its presence, so that other distributions count too. */
