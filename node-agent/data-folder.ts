@@ -1,5 +1,13 @@
 /** Where an agent keeps its identity and its caches, for itself alone. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
@@ -25,10 +33,11 @@ export function openDataFolder(chosen: string | null): DataFolder {
   if (chosen === null) sweepTemporary();
   try {
     mkdirSync(path, { recursive: true });
+    refuseShared(path);
     // Slot users walk through to files that they were told of; they list nothing.
     chmodSync(path, 0o711);
   } catch (cause) {
-    throw unwritable(path, cause);
+    throw cause instanceof PerigeeError ? cause : unwritable(path, cause);
   }
   const lock = join(path, lockName);
   takeLock(path, lock);
@@ -42,6 +51,14 @@ export function openDataFolder(chosen: string | null): DataFolder {
       if (chosen === null) rmSync(path, { recursive: true, force: true });
     },
   };
+}
+
+/** The folder's mode is made the agent's own: that would close one like /tmp to everybody else. */
+function refuseShared(path: string): void {
+  if ((statSync(path).mode & 0o002) === 0) return;
+  throw new PerigeeError('data_unwritable', `${path} is open to everyone.`, {
+    fix: 'Give the agent a folder of its own with --data.',
+  });
 }
 
 /** Two agents with one identity would take each other's sessions away, for ever. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -152,6 +153,17 @@ describe('node-agent/main.ts', () => {
     const second = start([...address, ...data()]);
     expect(await second.exitCode()).toBe(6);
     expect(second.said()).toContain('data_locked');
+  });
+
+  it('refuses a folder that is open to everyone, and leaves its mode alone', async () => {
+    const shared = mkdtempSync(join(tmpdir(), 'perigee-shared-'));
+    chmodSync(shared, 0o1777);
+    const peer = peerIdOfKey(await generateMeshKey());
+    const agent = start(['--join', `/ip4/127.0.0.1/tcp/1/p2p/${peer}`, '--data', shared]);
+    expect(await agent.exitCode()).toBe(6);
+    expect(agent.said()).toContain('is open to everyone');
+    expect(statSync(shared).mode & 0o7777).toBe(0o1777);
+    rmSync(shared, { recursive: true });
   });
 
   it('refuses a level that this machine cannot give, with the way to it', async () => {

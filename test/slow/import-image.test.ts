@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findImages, perigeeHome } from '../../node-agent/images/find-images.ts';
 import { type Mesh, startMesh } from '../chaos/mesh.ts';
 import { createScripts, type Scripts } from '../chaos/scripts.ts';
+import type { Registry } from '../e2e/registry.ts';
+import { password, pushImage, startRegistry, writeAuthFile } from '../e2e/registry.ts';
 import { runInProcess } from '../unit/sdk/cli/fake-terminal.ts';
-import type { Registry } from './registry.ts';
-import { password, pushImage, startRegistry, writeAuthFile } from './registry.ts';
 
 let folder = '';
 let registry: Registry;
