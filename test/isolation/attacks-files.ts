@@ -111,7 +111,7 @@ def f(_):
     levels: everyLevel,
     source: `
 def f(_):
-    own = [key for key in os.environ if key.startswith('PERIGEE_') and key not in ('PERIGEE_MOUNTS', 'PERIGEE_SANDBOX', 'PERIGEE_MEMORY_BYTES')]
+    own = [key for key in os.environ if key.startswith('PERIGEE_') and key not in ('PERIGEE_MOUNTS', 'PERIGEE_SANDBOX', 'PERIGEE_MEMORY_BYTES', 'PERIGEE_IN')]
     return [attempt(lambda: read_file('/proc/%d/environ' % os.getppid())) if os.getppid() > 1 else 'stopped'] + own`,
     holds: wasStopped,
   },
