@@ -20,7 +20,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { findImages, perigeeHome } from '../../node-agent/images/find-images.ts';
 import { createTasks, type Tasks } from '../chaos/tasks.ts';
 import { waitFor } from '../chaos/wait-for.ts';
-import { launcher } from '../setup/run-program.ts';
+import { launcher, runProgram } from '../setup/run-program.ts';
 
 const imageName = 'perigee/python:py3.11';
 /** What a coordinator writes beside an image in a test of a minute, by far. */
@@ -41,10 +41,14 @@ beforeAll(async () => {
     arch: process.arch,
     onSkipped: () => undefined,
   });
-  short = found.find((image) => image.names.includes(imageName))?.digest.slice(7, 39) ?? '';
-  for (const home of ['origin', 'has', 'lacks']) {
+  // The smallest that goes by this name, as old ones may lie there too.
+  const [image] = found
+    .filter((each) => each.names.includes(imageName))
+    .sort((left, right) => left.sizeBytes - right.sizeBytes);
+  short = image?.digest.slice(7, 39) ?? '';
+  for (const home of ['origin', 'has', 'lacks', 'fresh']) {
     mkdirSync(imagesOf(home), { recursive: true });
-    if (home === 'lacks') continue;
+    if (home === 'lacks' || home === 'fresh') continue;
     symlinkSync(join(perigeeHome(process.env), 'images', short), join(imagesOf(home), short));
   }
   coordinator = spawn(launcher, ['coordinator', '--data', join(folder, 'data'), '--json'], {
@@ -109,6 +113,41 @@ it('a node takes an image from another one, goes on after kill -9, and runs task
   );
   expect(told.images).toEqual([imageName]);
   expect(readdirSync(imagesOf('lacks')).filter((name) => name.startsWith('.fetching'))).toEqual([]);
+}, 300_000);
+
+it('a node brings an image with requirements and the one that it lies on', async () => {
+  const lacks = agents.at(-1);
+  if (lacks !== undefined) await end(lacks, 'SIGTERM');
+  const requirements = join(folder, 'requirements.txt');
+  writeFileSync(requirements, 'affine==2.4.0\n');
+  const built = await runProgram(
+    [launcher, 'image', 'build', 'scaled', '--base', imageName, '--requirements', requirements],
+    { env: { ...process.env, PERIGEE_URL: said.url, PERIGEE_TOKEN: said.token } },
+  );
+  expect(built, built.stderr).toMatchObject({ status: 0 });
+
+  const fresh = startAgent('fresh', []);
+  await waitFor('it is there', async () =>
+    (await tasks.nodes()).find((node) => node.name === 'fresh' && node.state === 'ready'),
+  );
+  const source = `
+import affine
+
+def work(value):
+    return [affine.__file__, affine.Affine.scale(2).a]
+`;
+  const [task = ''] = await tasks.submit(await tasks.create(source, { image: 'scaled' }), [0]);
+  const done = await tasks.settle(task, 120_000);
+  expect(done, fresh.log()).toMatchObject({ status: 'SUCCESS' });
+  expect(await tasks.result(task)).toEqual(['/perigee/site/affine/__init__.py', 2]);
+  const from = fresh
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('An image has arrived.'))
+    .map((line) => (JSON.parse(line) as { from: string }).from);
+  const giver = (await tasks.nodes()).find((node) => node.name === 'has');
+  // Nobody else has the layer yet.
+  expect(from).toEqual(['the coordinator', giver?.id]);
 }, 300_000);
 
 const imagesOf = (home: string): string => join(folder, home, 'images');
