@@ -41,6 +41,7 @@ import { createBuildLogs } from './images/build-log.ts';
 import { createBuilds } from './images/builds.ts';
 import { openCatalogue } from './images/catalogue.ts';
 import { createImageImporter } from './images/oci/image-importer.ts';
+import { tellKnownImages } from './images/tell-known.ts';
 import { makeInstanceToken } from './instance-token.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
@@ -275,6 +276,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     );
     stack.defer(() => gateway.stop());
     driver.start();
+    const known = await tellKnownImages({ driver, catalogue, images, log });
+    stack.defer(() => known.stop());
     await mesh.start();
     await builds.start();
     await importer.start();

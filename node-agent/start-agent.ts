@@ -1,10 +1,9 @@
 /** Puts an agent together around a runner: the core's loop, the link to the coordinator, blobs, logs. */
 import { rm } from 'node:fs/promises';
-import { PerigeeError } from '../protocol/base/errors.ts';
-import { createArchiveStore } from '../protocol/images/archive-store.ts';
+import type { PerigeeError } from '../protocol/base/errors.ts';
 import { imageProtocol } from '../protocol/images/image-transfer.ts';
 import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
-import type { ImageDigest, InstanceId } from '../protocol/wire/ids.ts';
+import type { InstanceId } from '../protocol/wire/ids.ts';
 import { peerAddressesMax } from '../protocol/wire/limits.ts';
 import { protocolVersion } from '../protocol/wire/messages.ts';
 import type { Capacity } from '../protocol/wire/task.ts';
@@ -16,8 +15,7 @@ import { listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
 import type { ImageryCache } from './imagery/port.ts';
 import type { FoundImage } from './images/find-images.ts';
-import { findImages } from './images/find-images.ts';
-import { createImageFetcher } from './images/image-fetcher.ts';
+import { createMeshImages } from './images/mesh-images.ts';
 import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
 import { openBlobCache } from './mesh/blob-cache.ts';
 import { createCoordinatorLink } from './mesh/coordinator-link.ts';
@@ -109,41 +107,21 @@ export async function startAgent(
     bytesMax: times.blobCacheBytesMax,
     dialMsMax: blobDialMsMax,
   });
-  const images = new Map(profile.images.map((image) => [image.digest, image]));
-  const archives = createArchiveStore({
-    folder: `${profile.home}/images`,
-    bytesMax: times.imageArchivesBytesMax,
-  });
-  const fetcher = createImageFetcher(
-    {
-      coordinator: {
-        name: 'the coordinator',
-        open: (signal) => host.open(profile.address, imageProtocol, { signal }),
-      },
-      // Until nodes can be located, the coordinator gives every image itself.
-      locate: async () => [],
-      archives,
-      log,
-    },
-    { folder: `${profile.home}/images` },
-  );
-  const bringImage = async (digest: ImageDigest): Promise<void> => {
-    await fetcher.fetch(digest);
-    const found = await findImages(profile.home, {
-      arch: process.arch,
-      onSkipped: (folder, reason) => log.warn({ folder, reason }, 'An image is passed over.'),
-    });
-    const image = found.find((each) => each.digest === digest);
-    if (image === undefined) {
-      throw new PerigeeError('image_invalid', `The image ${digest} came, but cannot be used here.`);
-    }
-    images.set(digest, image);
-  };
   const warn = (message: string): void => log.warn({}, message);
   const stopping = new AbortController();
   const uploads = new Set<Promise<Uint8Array>>();
 
   const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
+  const images = createMeshImages(
+    { host, peers, onChanged: (all) => link.send({ kind: 'imagesChanged', images: all }), log },
+    {
+      home: profile.home,
+      address: profile.address,
+      found: profile.images,
+      archivesBytesMax: times.imageArchivesBytesMax,
+    },
+  );
+  await images.serve();
 
   const driver = createDriver(
     state,
@@ -163,9 +141,9 @@ export async function startAgent(
         uploads.add(upload);
         return upload.finally(() => uploads.delete(upload));
       },
-      images: { fetch: bringImage },
+      images,
       removeFile: (path) => rm(path, { force: true }),
-      findImage: (digest) => images.get(digest),
+      findImage: (digest) => images.find(digest),
       now: deps.now,
       warn,
     },
@@ -199,13 +177,7 @@ export async function startAgent(
           nodeName: profile.nodeName,
           instance: profile.instance,
           capacity: profile.capacity,
-          images: [...images.values()].map(({ digest, names, python, arch, sizeBytes }) => ({
-            digest,
-            names,
-            python,
-            arch,
-            sizeBytes,
-          })),
+          images: images.list(),
           isolation: runner.isolation,
           mounts: [...profile.mountNames],
           peerAddresses: host.addresses().slice(0, peerAddressesMax),
@@ -251,7 +223,8 @@ export async function startAgent(
       heartbeat.end();
       await link.close();
       stopping.abort();
-      await Promise.all([blobs.close(), fetcher.close(), archives.close()]);
+      await host.unhandle(imageProtocol);
+      await Promise.all([blobs.close(), images.close()]);
       await Promise.allSettled(uploads);
     })();
     return stopped;

@@ -113,9 +113,9 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
     for (const holder of [...nodes, coordinator]) {
       signal.throwIfAborted();
       try {
-        await download(digest, { holder, progress, work: place.work });
+        const offset = await download(digest, { holder, progress, work: place.work });
         await putInPlace(digest, { progress, ...place });
-        deps.log.info({ digest, from: holder.name }, 'An image has arrived.');
+        deps.log.info({ digest, from: holder.name, offset }, 'An image has arrived.');
         return;
       } catch (caught) {
         last = caught;
@@ -144,13 +144,14 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       signal.removeEventListener('abort', giveUp);
     }
   };
-  const download = async (
+  /** Answers how much was here already. */
+  const download = (
     digest: ImageDigest,
     from: { holder: ImageHolder; progress: Progress; work: string },
-  ): Promise<void> => {
+  ): Promise<number> => {
     const { progress, work } = from;
     const part = partOf(work);
-    await open(from.holder, async (stream) => {
+    return open(from.holder, async (stream) => {
       const here = progress.archive === null ? 0 : await sizeOf(part);
       const archiveHash = progress.archive?.archiveHash ?? null;
       const request = { kind: 'get', digest, archiveHash, offset: here } as const;
@@ -160,6 +161,7 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       await writeProgress(work, progress);
       const flags = offset === 0 ? 'w' : 'r+';
       await pipeline(bytes, createWriteStream(part, { flags, start: offset }), { signal });
+      return offset;
     });
   };
   const putInPlace = async (

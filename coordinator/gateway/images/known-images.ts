@@ -169,7 +169,7 @@ function defaultName(images: readonly KnownImage[], python: PythonVersion | null
 }
 
 export function unknownImage(images: readonly KnownImage[], name: string): PerigeeError {
-  const served = images.flatMap((image) => image.names).sort();
+  const served = [...new Set(images.flatMap((image) => image.names))].sort();
   const near = findNear(name, served);
   const hint = near.length === 0 ? '' : ` Did you mean ${near.join(' or ')}?`;
   if (served.length === 0) {
