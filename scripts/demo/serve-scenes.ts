@@ -13,7 +13,7 @@ export interface SceneServer extends AsyncDisposable {
 }
 
 export async function serveScenes(folder: string): Promise<SceneServer> {
-  const scenes = new Map(
+  const scenes = new Map<string, { bytes: Buffer; etag: string }>(
     readdirSync(folder)
       .filter((name) => name.endsWith('.tif'))
       .map((name) => {
