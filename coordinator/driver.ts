@@ -51,6 +51,8 @@ export interface RunningDriver extends Driver {
   start(): void;
   /** True while peers should be held back: the disk is full, or too much waits to be stored. */
   isBehind(): boolean;
+  /** Resolves once the core has taken in everything that was dispatched before. */
+  caughtUp(): Promise<void>;
   /** Finishes what is queued, then takes nothing more; idempotent. Waiting callers are refused. */
   stop(): Promise<void>;
 }
@@ -88,6 +90,10 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   let clockTickQueued = false;
   let timer: NodeJS.Timeout | undefined;
   let idleWaiters: (() => void)[] = [];
+  /** Events ever queued and ever stepped, so that somebody can wait for a place in the queue. */
+  let queuedCount = 0;
+  let steppedCount = 0;
+  let stepWaiters: { count: number; resolve: () => void }[] = [];
   const waiting = new Map<RequestNumber, Waiting>();
   const outcomeListeners = new Set<(outcomes: readonly StoredOutcome[]) => void>();
   const logListeners = new Set<(chunks: readonly LogChunk[]) => void>();
@@ -115,6 +121,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   const dispatch = (event: CoordinatorEvent): void => {
     if (dead) return;
     queue.push({ event, atMs: readClock() });
+    queuedCount += 1;
     backlogBytes += eventBytes(event);
     schedule();
   };
@@ -157,6 +164,10 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
       sort(deps.step(deps.state, event, atMs), tick);
     }
     queue = taken === queue.length ? [] : queue.slice(taken);
+    steppedCount += taken;
+    const isStepped = ({ count }: { count: number }): boolean => count <= steppedCount;
+    for (const { resolve } of stepWaiters.filter(isStepped)) resolve();
+    stepWaiters = stepWaiters.filter((waiter) => !isStepped(waiter));
     return tick;
   };
   const sort = (effects: readonly CoordinatorEffect[], tick: Tick): void => {
@@ -264,6 +275,12 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     onOutcomes: (listener) => subscribe(outcomeListeners, listener),
     onLogs: (listener) => subscribe(logListeners, listener),
     onTick: (listener) => subscribe(tickListeners, listener),
+    async caughtUp() {
+      if (steppedCount >= queuedCount || dead) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      stepWaiters.push({ count: queuedCount, resolve });
+      await promise;
+    },
     isBehind: () => stalled || backlogBytes > settings.backlogBytesMax,
     async stop() {
       accepting = false;

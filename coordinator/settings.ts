@@ -127,6 +127,11 @@ export const settingsTable = {
     flag: '--mount',
     doc: 'NAME=DIR, offered read-only to every sandbox of local nodes as /data/NAME.',
   }),
+  imageryAllow: plain<readonly string[]>('list', {
+    default: [],
+    flag: '--imagery-allow',
+    doc: 'HOST or HOST:PORT, from which tasks on local nodes may read assets though it is loopback or link-local.',
+  }),
   tlsCert: text({
     default: '',
     flag: '--tls-cert',

@@ -162,7 +162,11 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         store,
         blobs,
         clock,
-        locate: (node, query) => locateNodes(driver.state(), node, query),
+        async locate(node, query) {
+          // A node that has just said that it reads an asset is found by whoever asks after it.
+          await driver.caughtUp();
+          return locateNodes(driver.state(), node, query);
+        },
         holds: (node, attempt) =>
           state.nodes.get(node)?.held.get(taskKey(attempt))?.attempt === attempt.attempt,
         findSpec: (group) => state.groups.get(group)?.spec,
@@ -341,6 +345,7 @@ function createOwnFleet(
         memoryBytes: localNodeMemoryBytes(settings, totalmem()),
       },
       mounts: deps.mounts,
+      imageryAllow: settings.imageryAllow,
       orphanMs: settings.nodeOrphanMs,
       watchMs: adoptedWatchMs,
       env: deps.env,

@@ -12,11 +12,14 @@ import {
   PerigeeError,
   toError,
 } from '../protocol/base/errors.ts';
+import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
 import type { InstanceId } from '../protocol/wire/ids.ts';
 import { nameCharsMax } from '../protocol/wire/limits.ts';
 import { keepAliveFile } from './alive-file.ts';
 import type { ExitReason } from './core/effects.ts';
 import { openDataFolder } from './data-folder.ts';
+import type { ImageryLink } from './imagery/imagery-link.ts';
+import type { Mount } from './imagery/parse-mounts.ts';
 import { parseMounts } from './imagery/parse-mounts.ts';
 import type { ImageryCache } from './imagery/port.ts';
 import { findImages, perigeeHome } from './images/find-images.ts';
@@ -58,40 +61,45 @@ async function runAgent(
     { name: 'agent', level: settings.logLevel },
     pino.destination({ dest: 2, sync: true }),
   );
-  const { openImagery } = await import('./imagery/open-imagery.ts');
-  const imagery = openImagery(settings, { dataFolder: data.path, mounts, log });
-  cleanUps.push(() => imagery.stop());
-  await imagery.start();
-  const lazy = await mountLazyFiles(imagery, settings, { log, cleanUps });
+  const openMesh = async () => {
+    const modules = await shell;
+    const key = await modules.loadMeshKey(`${data.path}/node.key`);
+    const listen = peerListenAddresses(settings.peerListen, settings.join ?? '');
+    const host = await modules.createMeshHost({ key, listen, connectionsMax: 100 });
+    cleanUps.push(() => host.stop());
+    const imagery = await startImagery(settings, { host, data, mounts, log, cleanUps });
+    return { modules, host, ...imagery };
+  };
+  const opening = openMesh();
+  const runnerDeps = opening.then(({ cache, lazy }) => ({
+    log,
+    imagery: cache,
+    ...(lazy === null ? {} : { lazy }),
+  }));
+  // Its failure is told where it is awaited.
+  runnerDeps.catch(() => undefined);
   const { createRunner, defaultWorkerLimits } = await import('./runner/create-runner.ts');
-  const [runner, images, modules] = await Promise.all([
-    createRunner(
-      { log, imagery, ...(lazy === null ? {} : { lazy }) },
-      {
-        folder: `${data.path}/runner`,
-        sources: {
-          harnessPath: fileURLToPath(new URL('runner/harness.py', import.meta.url)),
-          packageFolder: findSdkPackage(),
-        },
-        mounts,
-        isolationMin: settings.minIsolation,
-        isolation: settings.isolation,
-        allowNone: settings.insecure,
-        allowNetwork: settings.allowNetwork,
-        limits: defaultWorkerLimits,
+  const [{ modules, host, link }, runner, images] = await Promise.all([
+    opening,
+    createRunner(runnerDeps, {
+      folder: `${data.path}/runner`,
+      sources: {
+        harnessPath: fileURLToPath(new URL('runner/harness.py', import.meta.url)),
+        packageFolder: findSdkPackage(),
       },
-    ),
+      mounts,
+      isolationMin: settings.minIsolation,
+      isolation: settings.isolation,
+      allowNone: settings.insecure,
+      allowNetwork: settings.allowNetwork,
+      limits: defaultWorkerLimits,
+    }),
     findImages(perigeeHome(process.env), {
       arch: process.arch,
       onSkipped: (folder, reason) => log.warn({ folder, reason }, 'An image is passed over.'),
     }),
-    shell,
   ]);
   cleanUps.push(() => runner.close());
-  const key = await modules.loadMeshKey(`${data.path}/node.key`);
-  const listen = peerListenAddresses(settings.peerListen, settings.join ?? '');
-  const host = await modules.createMeshHost({ key, listen, connectionsMax: 100 });
-  cleanUps.push(() => host.stop());
   if (images.length === 0) {
     log.warn(
       { home: perigeeHome(process.env) },
@@ -99,7 +107,7 @@ async function runAgent(
     );
   }
   const agent = await modules.startAgent(
-    { host, runner, imagery, now: () => performance.now(), random: Math.random, log },
+    { host, runner, imagery: link, now: () => performance.now(), random: Math.random, log },
     {
       address: settings.join ?? '',
       joinToken: readJoinToken(settings),
@@ -145,6 +153,37 @@ async function runAgent(
     agent.drain();
   });
   return exitCodeOf(await agent.finished, agent);
+}
+
+/** The node's cache with its line to the coordinator, and the mount below which large assets are filled. */
+async function startImagery(
+  settings: AgentSettings,
+  deps: {
+    host: MeshHost;
+    data: { path: string };
+    mounts: readonly Mount[];
+    log: Logger;
+    cleanUps: CleanUp[];
+  },
+): Promise<{ cache: ImageryCache; link: ImageryLink; lazy: LazyAssets | null }> {
+  const { host, data, mounts, log, cleanUps } = deps;
+  const [{ openImagery }, { createImageryLink, defaultImageryLinkSettings }] = await Promise.all([
+    import('./imagery/open-imagery.ts'),
+    import('./imagery/imagery-link.ts'),
+  ]);
+  const now = (): number => performance.now();
+  const link = createImageryLink(now, { ...defaultImageryLinkSettings, epoch: Date.now() });
+  const cache = openImagery(settings, {
+    dataFolder: data.path,
+    mounts,
+    log,
+    mesh: { host, link },
+  });
+  cleanUps.push(() => cache.stop());
+  await cache.start();
+  const lazy = await mountLazyFiles(cache, settings, { log, cleanUps });
+  link.mode = lazy === null ? 'whole' : 'lazy';
+  return { cache, link, lazy };
 }
 
 /** Files that are filled as they are read, where root and /dev/fuse allow; else assets are fetched whole. */

@@ -13,7 +13,7 @@ import type { AgentState } from './core/state.ts';
 import { createAgentState } from './core/state.ts';
 import { listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
-import type { ImageryCache } from './imagery/port.ts';
+import type { ImageryLink } from './imagery/imagery-link.ts';
 import type { FoundImage } from './images/find-images.ts';
 import { createMeshImages } from './images/mesh-images.ts';
 import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
@@ -28,8 +28,8 @@ import type { Runner } from './runner/port.ts';
 export interface AgentDeps {
   host: MeshHost;
   runner: Runner;
-  /** Started; the caller's to stop. */
-  imagery?: ImageryCache;
+  /** Of a cache that is started, and the caller's to stop; without one tasks read no imagery. */
+  imagery?: ImageryLink;
   /** Monotonic, in ms. */
   now(): number;
   /** 0-1, for the spread of reconnects. */
@@ -93,7 +93,7 @@ export async function startAgent(
   profile: AgentProfile,
   times: AgentTimes,
 ): Promise<Agent> {
-  const { host, runner, log } = deps;
+  const { host, imagery, runner, log } = deps;
   const state = createAgentState({
     settings: times.core,
     capacity: profile.capacity,
@@ -122,6 +122,7 @@ export async function startAgent(
     },
   );
   await images.serve();
+  imagery?.connect({ peers, send: (message) => link.send(message) });
 
   const driver = createDriver(
     state,
@@ -181,6 +182,7 @@ export async function startAgent(
           isolation: runner.isolation,
           mounts: [...profile.mountNames],
           peerAddresses: host.addresses().slice(0, peerAddressesMax),
+          imagery: imagery?.mode ?? 'none',
           pid: process.pid,
           held: listHeld(state),
           draining: state.draining,
@@ -189,16 +191,19 @@ export async function startAgent(
       onOpened(welcome) {
         log.info({ node: welcome.node, coordinator: welcome.software }, 'Joined the mesh.');
         driver.dispatch({ kind: 'sessionOpened', drop: welcome.drop });
+        imagery?.tellAll();
         heartbeat.begin(welcome.settings.heartbeatMs);
       },
       onMessage(message) {
         // Who has what is between the shells: no decision of the core hangs on it.
         if (message.kind === 'located') peers.take(message);
-        else if (message.kind !== 'holdingsAsked') driver.receive(message);
+        else if (message.kind === 'holdingsAsked') imagery?.tellAll();
+        else driver.receive(message);
       },
       onLost(error) {
         heartbeat.end();
         peers.forget();
+        imagery?.sessionLost();
         if (state.exited) return;
         const fields = { error: error?.message ?? null };
         log.warn(fields, 'The coordinator is away; running tasks go on.');

@@ -10,6 +10,7 @@ import type {
   NodeId,
   SessionNumber,
 } from '../../protocol/wire/ids.ts';
+import type { ImageryMode } from '../../protocol/wire/messages.ts';
 import type {
   Capacity,
   GroupSpec,
@@ -169,6 +170,7 @@ export interface NodeProfile {
   readonly mounts: readonly string[];
   /** Where other nodes reach it; empty when it only dials. */
   readonly peerAddresses: readonly string[];
+  readonly imagery: ImageryMode;
   readonly pid: number;
   readonly software: string;
 }

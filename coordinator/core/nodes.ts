@@ -139,6 +139,7 @@ function profileOf(hello: Hello): NodeProfile {
     isolation: hello.isolation,
     mounts: hello.mounts,
     peerAddresses: hello.peerAddresses,
+    imagery: hello.imagery ?? 'none',
     pid: hello.pid,
     software: hello.software,
   };

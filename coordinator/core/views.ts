@@ -292,7 +292,8 @@ function describeProfile(profile: NodeProfile | null) {
   };
 }
 
-function describeHoldings(node: CoreNode): NodeView['holdings'] {
+/** What the node's imagery cache holds, in all. */
+export function describeHoldings(node: CoreNode): NodeView['holdings'] {
   let bytes = 0;
   for (const held of node.holdings.values()) bytes += held;
   return { assets: node.holdings.size, bytes };

@@ -34,7 +34,7 @@ export interface SessionDeps {
   appendLogs(chunks: readonly LogChunk[]): void;
   holds(node: NodeId, attempt: AttemptRef): boolean;
   /** Other nodes that have what the node asks for. */
-  locate(node: NodeId, query: LocateQuery): LocatedNode[];
+  locate(node: NodeId, query: LocateQuery): Promise<LocatedNode[]>;
   /** Undefined when nothing has to be waited for. */
   checkReport(node: NodeId, report: Report): Promise<Report> | undefined;
   log: {
@@ -207,11 +207,10 @@ export function startSession(
         return;
       }
       case 'locate':
-        frames.send({
-          kind: 'located',
-          request: message.request,
-          nodes: deps.locate(node, message),
-        });
+        deps.locate(node, message).then(
+          (nodes) => frames.send({ kind: 'located', request: message.request, nodes }),
+          (caught: unknown) => frames.abort(toError(caught)),
+        );
         return;
       case 'drainAsked':
         deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });

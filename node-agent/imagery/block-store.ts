@@ -84,6 +84,8 @@ export function createBlockStore(folder: string): BlockStore {
     const path = makeAside();
     try {
       const file = await open(path, 'wx', fileMode);
+      // Whatever the agent's umask is: tasks are another user.
+      await file.chmod(fileMode);
       try {
         await fill(file);
       } finally {

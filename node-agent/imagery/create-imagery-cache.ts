@@ -19,7 +19,7 @@ import {
 import type { AssetMeta } from './block-store.ts';
 import { createBlockStore } from './block-store.ts';
 import { createFlights } from './flights.ts';
-import type { HeldAsset } from './held-pieces.ts';
+import type { HeldAsset, HeldDeps } from './held-pieces.ts';
 import { createHeldPieces } from './held-pieces.ts';
 import { makeBlockHolder } from './make-block-holder.ts';
 import type { Origins } from './origins/create-origins.ts';
@@ -41,7 +41,7 @@ export interface ImagerySettings {
   freshMs: number;
 }
 
-export interface ImageryDeps {
+export interface ImageryDeps extends Partial<Pick<HeldDeps, 'onChanged'>> {
   origins: Origins;
   now(): number;
   warn(message: string): void;
@@ -64,7 +64,7 @@ const enteredMax = 10_000;
 export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings): ImageryCache {
   const { origins } = deps;
   const store = createBlockStore(settings.folder);
-  const held = createHeldPieces({ store, warn: deps.warn, onChanged: () => undefined }, settings);
+  const held = createHeldPieces({ onChanged: () => undefined, ...deps, store }, settings);
   const facts = createRecentFacts({ now: deps.now, freshMs: settings.freshMs });
   const counts = createReadCounts();
   const looks = createFlights<OriginFacts>();

@@ -47,15 +47,14 @@ export interface HeldSettings {
 const headerShare = 1 / 8;
 const outOfRoom: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO']);
 
-export function createHeldPieces(
-  deps: {
-    store: BlockStore;
-    warn(message: string): void;
-    /** What is held of an asset has changed. */
-    onChanged(asset: HeldAsset): void;
-  },
-  settings: HeldSettings,
-): HeldPieces {
+export interface HeldDeps {
+  store: BlockStore;
+  warn(message: string): void;
+  /** What is held of an asset has changed. */
+  onChanged(asset: HeldAsset): void;
+}
+
+export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPieces {
   const { store } = deps;
   const assets = new Map<string, HeldAsset>();
   const eviction = createEviction(settings.bytesMax);

@@ -2,13 +2,16 @@
 import { isAbsolute } from 'node:path';
 import { assert } from '../../protocol/base/assert.ts';
 import { PerigeeError } from '../../protocol/base/errors.ts';
+import { assetId } from '../../protocol/net/asset-id.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
 import { createImageryCache } from './create-imagery-cache.ts';
+import type { HeldAsset } from './held-pieces.ts';
+import type { ImageryLink } from './imagery-link.ts';
 import { createOrigins } from './origins/create-origins.ts';
 import { readCredentials } from './origins/credentials.ts';
 import type { Mount } from './parse-mounts.ts';
 import { createBlockPeers } from './peers/create-block-peers.ts';
-import type { BlockHolder, BlockPeers, PeerDirectory } from './peers/port.ts';
+import type { BlockHolder, BlockPeers } from './peers/port.ts';
 import type { ImageryCache } from './port.ts';
 
 /** The agent's settings that imagery goes by. */
@@ -39,7 +42,7 @@ export function openImagery(
     mounts: readonly Mount[];
     log: { warn(fields: object, message: string): void };
     /** Other nodes to read with; without it the node reads alone. */
-    mesh?: { host: MeshHost; directory: PeerDirectory };
+    mesh?: { host: MeshHost; link: ImageryLink };
   },
 ): ImageryCache {
   for (const root of options.imageryRoot) {
@@ -65,14 +68,28 @@ export function openImagery(
   const peers = (holder: BlockHolder): BlockPeers => {
     assert(mesh !== undefined, 'There are peers only on a mesh.');
     const peerKeyOf = (scope: string): Buffer | null => origins.peerKeyOf(scope);
-    return createBlockPeers({ ...mesh, peerKeyOf, now, random: Math.random, warn }, holder, {
-      uploadsMax: options.imageryUploadsMax,
-      checkOneIn: options.imageryCheckOneIn,
-      hedgeMsMin: options.imageryHedgeMsMin,
-    });
+    return createBlockPeers(
+      { host: mesh.host, directory: mesh.link, peerKeyOf, now, random: Math.random, warn },
+      holder,
+      {
+        uploadsMax: options.imageryUploadsMax,
+        checkOneIn: options.imageryCheckOneIn,
+        hedgeMsMin: options.imageryHedgeMsMin,
+      },
+    );
+  };
+  const tellHeld = ({ key, meta, pieces }: HeldAsset): void => {
+    let bytes = 0;
+    for (const piece of pieces.values()) bytes += piece.bytes;
+    mesh?.link.heldChanged(assetId(meta.uri), key, bytes);
   };
   return createImageryCache(
-    { origins, now, warn, ...(mesh === undefined ? {} : { peers }) },
+    {
+      origins,
+      now,
+      warn,
+      ...(mesh === undefined ? {} : { peers, onChanged: tellHeld }),
+    },
     {
       folder: `${deps.dataFolder}/imagery`,
       bytesMax: options.imageryCacheBytesMax,

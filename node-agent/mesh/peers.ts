@@ -37,6 +37,8 @@ export interface Peers {
    * @throws PerigeeError unreachable, protocol_version
    */
   open(node: LocatedNode, protocol: string, signal: AbortSignal): Promise<Stream>;
+  /** Whether the coordinator knows the node; false as well when it cannot be asked. */
+  isMember(peer: NodeId): Promise<boolean>;
   /** Serves a protocol to nodes of the mesh; a stream of anyone else is refused. */
   serve(
     protocol: string,
@@ -129,6 +131,11 @@ export function createPeers(deps: PeerDeps): Peers {
       }
       throw error;
     },
+    isMember: (peer) =>
+      findMember(peer).then(
+        () => true,
+        () => false,
+      ),
     serve: (protocol, handler, options) =>
       deps.host.handle(
         protocol,

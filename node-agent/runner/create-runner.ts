@@ -72,7 +72,7 @@ export interface ProcessRunner extends Runner {
 }
 
 /**
- * Finds the level, sweeps what a dead agent left, and is ready to start workers.
+ * Finds the level while the deps may still be on their way, sweeps what a dead agent left, and is ready to start workers.
  * @example
  * const runner = await createRunner({ log }, {
  *   folder, mounts: [], isolation: null, isolationMin: 'minimal', allowNone: false,
@@ -81,7 +81,7 @@ export interface ProcessRunner extends Runner {
  * @throws PerigeeError isolation_unavailable with the fix when no allowed level works.
  */
 export async function createRunner(
-  deps: RunnerDeps,
+  deps: RunnerDeps | Promise<RunnerDeps>,
   settings: RunnerSettings,
 ): Promise<ProcessRunner> {
   const agent = readAgentMark();
@@ -105,7 +105,16 @@ export async function createRunner(
       'home' in search
         ? `control groups, version ${search.home.version}`
         : `rlimits and a watch over resident memory (${search.failure})`;
-    return openRunner({ deps, settings, identities, staging, probes, isolation, home, limitsText });
+    return openRunner({
+      deps: await deps,
+      settings,
+      identities,
+      staging,
+      probes,
+      isolation,
+      home,
+      limitsText,
+    });
   } catch (caught) {
     staging.close();
     identities?.releaseAll();

@@ -1,7 +1,7 @@
 /** Starts a worker's process: its pipes, its control group, its command. */
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { assert } from '../../protocol/base/assert.ts';
@@ -105,7 +105,9 @@ function contextOf(start: WorkerStart, deps: WorkerDeps): LaunchContext {
 /** Where the mount has what the worker's namespace may see; its place in the sandbox is made. */
 function makeLazyFolder(start: WorkerStart, deps: WorkerDeps): string | null {
   if (deps.lazy === null) return null;
-  mkdirSync(join(deps.folder.inFolder, 'lazy'), { mode: 0o755 });
+  const point = join(deps.folder.inFolder, 'lazy');
+  mkdirSync(point);
+  chmodSync(point, 0o755);
   return deps.lazy.files.folderOf(start.spec.namespace);
 }
 

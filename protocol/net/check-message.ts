@@ -39,6 +39,7 @@ import type {
   MeshSettings,
   Welcome,
 } from '../wire/messages.ts';
+import { imageryModes } from '../wire/messages.ts';
 import { isPayload } from '../wire/payload.ts';
 import type {
   AttemptOutcome,
@@ -234,6 +235,7 @@ function checkHello(fields: Readonly<Record<string, unknown>>): Hello {
     mounts: checkList(checkText(nameCharsMax, 1), mountsMax)(fields['mounts'], 'hello.mounts'),
     // An agent from before nodes spoke to each other says nothing of it.
     peerAddresses: checkPeerAddresses(fields['peerAddresses'] ?? [], 'hello.peerAddresses'),
+    imagery: checkOneOf(imageryModes)(fields['imagery'] ?? 'none', 'hello.imagery'),
     pid: checkInteger(0, 2 ** 31)(fields['pid'], 'hello.pid'),
     held: checkAttempts(fields['held'], 'hello.held'),
     draining: checkBoolean(fields['draining'], 'hello.draining'),

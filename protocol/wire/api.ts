@@ -13,6 +13,7 @@ import type {
   NodeId,
   TaskId,
 } from './ids.ts';
+import type { ImageryMode } from './messages.ts';
 import type {
   FailureCode,
   FunctionKind,
@@ -238,6 +239,10 @@ export interface NodeView {
   diskBytes: number;
   images: string[];
   mounts: string[];
+  /** How assets come to tasks: large ones as they are read, each as a whole file, or none. */
+  imagery: ImageryMode;
+  /** What its imagery cache held by its latest word. */
+  holdings: { assets: number; bytes: number };
   instance: InstanceId | null;
   pid: number;
   joinedAt: Timestamp;

@@ -26,6 +26,10 @@ export const agentProtocol = `/perigee/agent/${protocolVersion}`;
 export const blobProtocol = `/perigee/blob/${protocolVersion}`;
 export const clientProtocol = `/perigee/client/${protocolVersion}`;
 
+/** How assets come to tasks: large ones filled as they are read, each as a whole file, or none at all. */
+export type ImageryMode = 'lazy' | 'whole' | 'none';
+export const imageryModes = ['lazy', 'whole', 'none'] as const satisfies readonly ImageryMode[];
+
 /** First message of a session: who the node is and what it can carry. */
 export interface Hello {
   kind: 'hello';
@@ -44,6 +48,8 @@ export interface Hello {
   mounts: string[];
   /** Multiaddrs where other nodes reach this one; empty when it does not listen. */
   peerAddresses: string[];
+  /** How imagery comes to tasks; left out by an agent from before there was any. */
+  imagery?: ImageryMode;
   /** Process id of the agent, for people and tests. */
   pid: number;
   /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
 """The main job: the vegetation of a real Landsat 7 scene, window by window, on the mesh.
 
-Run by ``npm run demo``; on a mesh of your own: ``scripts/perigee python scripts/demo/ndvi.py``
-(the mesh must have been started with ``--mount scenes=scripts/demo/scenes``).
+Run by ``npm run demo``; on a mesh of your own: ``scripts/perigee python scripts/demo/ndvi.py FOLDER
+data:scenes`` (the mesh must have been started with ``--mount scenes=scripts/demo/scenes``).
 """
 from __future__ import print_function
 
@@ -21,25 +21,29 @@ SCENE_PIXELS = 1024
 WINDOW_PIXELS = 128
 
 
-def ndvi(window):
+def ndvi(window, scenes):
     """Vegetation index of one window.
 
     Parameters
     ----------
     window : (int, int, int, int)
         Column, row, width and height, in pixels of the scene.
+    scenes : str
+        URI of the folder with the scene's bands.
 
     Returns
     -------
     dict
         ``window``; ``mean``, ``minimum``, ``maximum`` of the index (-1 to 1, no unit);
-        ``vegetated``, the share of pixels above 0.3; ``pixels``, float32 of (height, width).
+        ``vegetated``, the share of pixels above 0.3; ``bytes`` of the files it opened; ``pixels``, float32 of (height, width).
 
     Raises
     ------
     ValueError
         When the window does not lie within the scene.
     """
+    import os
+
     import numpy
     import rasterio
     from perigee import imagery
@@ -48,8 +52,11 @@ def ndvi(window):
     column, row, width, height = window
     print("window %r of the red and near infrared bands" % (window,))
     bands = []
+    bytes_read = 0
     for name in ("red", "nir"):
-        with rasterio.open(imagery.open("data:scenes/L7_%s.tif" % name)) as scene:
+        path = imagery.open("%s/L7_%s.tif" % (scenes, name))
+        bytes_read += os.path.getsize(path)
+        with rasterio.open(path) as scene:
             if column + width > scene.width or row + height > scene.height:
                 raise ValueError(
                     "window %r does not lie within the scene of %d x %d pixels"
@@ -69,10 +76,11 @@ def ndvi(window):
         "maximum": float(index.max()),
         "vegetated": float((index > 0.3).mean()),
         "pixels": index,
+        "bytes": bytes_read,
     }
 
 
-def main(folder):
+def main(folder, scenes):
     """Map the function over the scene and put picture and table into `folder`."""
     mesh = perigee.AsyncTasks()
     mesh.create_namespace()
@@ -86,7 +94,8 @@ def main(folder):
     print("NDVI of %d windows of %d x %d pixels, one of them beyond the edge of the scene"
           % (len(windows), WINDOW_PIXELS, WINDOW_PIXELS))
     began = time.time()
-    tasks = function.map(windows)
+    bands = ["%s/L7_%s.tif" % (scenes, name) for name in ("red", "nir")]
+    tasks = function.map(windows, [scenes] * len(windows), assets=lambda window, scenes: bands)
     scene = numpy.zeros((SCENE_PIXELS, SCENE_PIXELS), numpy.float32)
     rows = []
     nodes = set()
@@ -125,7 +134,7 @@ def main(folder):
     print("picture   %s" % picture)
     with open(os.path.join(folder, "summary.json"), "w") as file:
         json.dump({"done": len(rows), "failed": len(failed), "nodes": len(nodes),
-                   "seconds": seconds}, file)
+                   "seconds": seconds, "bytesRead": sum(row["bytes"] for row in rows)}, file)
     return 0 if len(failed) == 1 and len(rows) == len(windows) - 1 else 1
 
 
@@ -140,4 +149,5 @@ def write_table(rows, path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "perigee-demo"))
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "perigee-demo",
+                  sys.argv[2] if len(sys.argv) > 2 else "data:scenes"))

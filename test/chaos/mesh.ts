@@ -38,6 +38,8 @@ export interface MeshOptions {
   nodes?: number;
   /** Folders as `--mount` takes them. */
   mounts?: readonly string[];
+  /** Hosts as `--imagery-allow` takes them. */
+  imageryAllow?: readonly string[];
   /** What `up` is started by, for example `unshare`, given its data directory. */
   within?(data: string): string[];
 }
@@ -66,6 +68,7 @@ async function start(
     join(root, 'scripts/perigee'),
     ...['up', '--json', '--data', data, '--nodes', String(options.nodes ?? 2)],
     ...(options.mounts ?? []).flatMap((mount) => ['--mount', mount]),
+    ...(options.imageryAllow ?? []).flatMap((host) => ['--imagery-allow', host]),
   ];
   const up = spawn(program, words, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';

@@ -29,6 +29,7 @@ testProvider({
           folder,
           shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31 },
           mounts: [],
+          imageryAllow: [],
           orphanMs: 60_000,
           watchMs: 10,
           env: process.env,

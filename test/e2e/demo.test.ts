@@ -56,6 +56,9 @@ describe('the demo', () => {
     const last = stdout.trimEnd().split('\n').slice(-8).join('\n');
     expect(last).toMatch(/nodes {5}[1-9]/);
     expect(last).toMatch(/tasks\/s {3}[1-9]/);
+    const hits = Number(/cache {5}([\d.]+) % of/.exec(last)?.[1]);
+    expect(hits).toBeGreaterThan(80);
+    expect(hits).toBeLessThan(100);
     expect(last).toContain(`picture   ${join(folder, 'ndvi.png')}`);
   });
 

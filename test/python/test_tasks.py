@@ -219,13 +219,13 @@ class Mapping(WithMesh):
         def of(uri):
             return hashlib.sha256(uri).digest()[:8]
         function = self.make()
-        function.map([u's3://bucket/a.tif', [{'scene': 'https://host/b.TIF?sign=1'}], 'https://host/page', 3])
+        function.map([u's3://bucket/a.tif', [{'scene': 'https://Host:443/b.TIF?sign=1'}], 'https://host/page', 3])
         function.map([u'x', u'y'], assets=lambda name: ['file:/data/%s.tif' % name, 'file:/data/%s.tif' % name])
         function.map([1, 2])
         function.map([u's3://bucket/a.tif'], assets=lambda name: [])
         self.assertEqual(self.mesh.asset_lists, [
             b'\x01' + of(b's3://bucket/a.tif') + b'\x01' + of(b'https://host/b.TIF?sign=1') + b'\0\0',
-            b'\x01' + of(b'file:/data/x.tif') + b'\x01' + of(b'file:/data/y.tif'), b'', b''])
+            b'\x01' + of(b'file:///data/x.tif') + b'\x01' + of(b'file:///data/y.tif'), b'', b''])
         with self.assertRaises(TypeError):
             function.map([1], assets=lambda name: [7])
         with self.assertRaises(TypeError):

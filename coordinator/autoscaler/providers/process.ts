@@ -33,6 +33,8 @@ export interface ProcessProviderSettings {
   folder: string;
   shape: Omit<InstanceShape, 'isolation'>;
   mounts: readonly string[];
+  /** Hosts that tasks may read assets from though they are loopback or link-local. */
+  imageryAllow: readonly string[];
   /** How long a node outlives a coordinator that is gone. */
   orphanMs: number;
   /** Between two looks at adopted processes, whose end no event tells. */
@@ -175,7 +177,7 @@ export function createProcessProvider(
   };
 
   function agentArguments(instance: InstanceId, folder: string): string[] {
-    const { shape, mounts, orphanMs } = settings;
+    const { shape, mounts, imageryAllow, orphanMs } = settings;
     return [
       settings.agentMain,
       ...['--join', deps.joinAddress()],
@@ -185,6 +187,7 @@ export function createProcessProvider(
       ...['--cpus', String(shape.cpus)],
       ...['--memory-bytes', String(shape.memoryBytes)],
       ...mounts.flatMap((mount) => ['--mount', mount]),
+      ...imageryAllow.flatMap((host) => ['--imagery-allow', host]),
       ...[instanceFlag, instance],
       ...['--exit-when-orphaned-seconds', String(Math.ceil(orphanMs / 1000))],
     ];

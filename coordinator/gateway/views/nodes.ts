@@ -2,6 +2,7 @@
 import type { NodeView } from '../../../protocol/wire/api.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
 import type { CoordinatorState, CoreNode, DepartedNode } from '../../core/entities.ts';
+import { describeHoldings } from '../../core/views.ts';
 import { formatTime } from './times.ts';
 
 /** Whether a node may see a namespace's work. */
@@ -65,6 +66,8 @@ function commonView(
     diskBytes: profile?.capacity.diskBytes ?? 0,
     images: profile?.images.flatMap((image) => image.names) ?? [],
     mounts: [...(profile?.mounts ?? [])],
+    imagery: profile?.imagery ?? 'none',
+    holdings: 'holdings' in node ? describeHoldings(node) : { assets: 0, bytes: 0 },
     instance: profile?.instance ?? null,
     pid: profile?.pid ?? 0,
     joinedAt: formatTime(node.joinedAtMs),

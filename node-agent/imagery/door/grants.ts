@@ -3,8 +3,8 @@
  * each, gone when the task that asked ends. A folder's name is never used again, so a path that
  * exists is one that the running task may read.
  */
-import { mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
 import type { LazyFiles } from '../fuse/lazy-files.ts';
@@ -115,7 +115,9 @@ export class Grants {
       release: whole.release,
     };
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o755 });
+      mkdirSync(folder, { recursive: true });
+      // Whatever the agent's umask is: tasks are another user.
+      for (const path of [dirname(folder), folder]) chmodSync(path, 0o755);
       await place(whole.path, join(folder, file));
       signal.throwIfAborted();
     } catch (caught) {

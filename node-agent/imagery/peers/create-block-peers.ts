@@ -336,7 +336,7 @@ export function createBlockPeers(
     {
       self,
       holder,
-      isMember: (peer) => !banned.has(peer) && deps.directory.isMember(peer),
+      isMember: async (peer) => !banned.has(peer) && (await deps.directory.isMember(peer)),
       peerKeyOf: deps.peerKeyOf,
       onJoined(key, peer) {
         const { members } = circleOf(key);

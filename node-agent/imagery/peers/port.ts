@@ -70,5 +70,6 @@ export interface PeerDirectory {
     asset: AssetId,
     signal: AbortSignal,
   ): Promise<readonly { node: string; addresses: readonly string[] }[]>;
-  isMember(peer: string): boolean;
+  /** False as well when the coordinator cannot be asked. */
+  isMember(peer: string): Promise<boolean>;
 }

@@ -13,7 +13,7 @@ import type { BlockHolder } from './port.ts';
 export interface ServeDeps {
   self: string;
   holder: BlockHolder;
-  isMember(peer: string): boolean;
+  isMember(peer: string): Promise<boolean>;
   peerKeyOf(scope: string): Uint8Array | null;
   onJoined(key: string, peer: string): void;
   signal: AbortSignal;
@@ -59,7 +59,7 @@ export function createBlockServer(deps: ServeDeps, uploadsMax: number) {
   return async (stream: Stream, peer: string): Promise<void> => {
     const reader = createStreamReader(stream);
     const request = checkBlocksRequest(await reader.readMessage());
-    if (!deps.isMember(peer) || !mayRead(request, peer)) {
+    if (!(await deps.isMember(peer)) || !mayRead(request, peer)) {
       await answer(stream, { kind: 'absent' });
     } else if (request.kind === 'join') {
       deps.onJoined(request.key, peer);

@@ -18,6 +18,7 @@ interface UpOptions extends ShowOptions {
   port?: number;
   meshPort?: number;
   mount?: string[];
+  imageryAllow?: string[];
   nodes?: number;
   pools?: string;
   logLevel?: string;
@@ -49,6 +50,11 @@ export function meshUp(context: CommandContext): Command {
     )
     .option('--mesh-port <n>', 'libp2p port; 0 as for --port', wholeNumber(0, portMax))
     .option('--mount <name=dir>', 'offer a folder read-only as /data/NAME; repeatable', collect)
+    .option(
+      '--imagery-allow <host>',
+      'HOST or HOST:PORT that tasks may read assets from though it is loopback or link-local; repeatable',
+      collect,
+    )
     .option('--nodes <n>', 'local nodes at most (default: the cores)', wholeNumber(0, nodesMax))
     .option('--pools <file>', 'JSON file of pools of machines elsewhere (docs/autoscaling.md)')
     .addOption(
@@ -99,6 +105,7 @@ function coordinatorFlags(options: UpOptions, data: string): string[] {
   if (options.port !== undefined) flags.push('--port', String(options.port));
   if (options.meshPort !== undefined) flags.push('--mesh-port', String(options.meshPort));
   for (const mount of options.mount ?? []) flags.push('--mount', mount);
+  for (const host of options.imageryAllow ?? []) flags.push('--imagery-allow', host);
   if (options.pools !== undefined) flags.push('--pools', resolve(options.pools));
   if (options.logLevel !== undefined) flags.push('--log-level', options.logLevel);
   return flags;

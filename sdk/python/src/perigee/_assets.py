@@ -1,6 +1,7 @@
 """The imagery that calls read, told with them so that a task runs beside a cache that has it."""
 import hashlib
 
+from perigee._asset_uri import canonical_uri
 from perigee._compat import text_type, to_bytes
 
 #: As the coordinator looks at; what a call reads beyond is fetched where the call runs.
@@ -10,7 +11,7 @@ DEPTH_MAX = 4
 #: Elements of one list or dict in arguments that are looked at.
 ELEMENTS_MAX = 100
 
-_SCHEMES = (u's3://', u'gs://', u'file:', u'data:')
+_SCHEMES = (u's3://', u'gs://', u'file:')
 _WEB_SCHEMES = (u'https://', u'http://')
 _WEB_SUFFIXES = (u'.tif', u'.tiff', u'.jp2', u'.vrt', u'.nc')
 
@@ -21,7 +22,7 @@ def pack_assets(uris):
     Parameters
     ----------
     uris : iterable of str
-        Asset URIs; doubles count once.
+        Asset URIs in any spelling; doubles count once, and what no cache keeps (``data:``) not at all.
 
     Raises
     ------
@@ -34,6 +35,9 @@ def pack_assets(uris):
             uri = uri.decode('utf-8')
         if not isinstance(uri, text_type):
             raise TypeError('assets must be URIs, not %s: %r' % (type(uri).__name__, uri))
+        uri = canonical_uri(uri)
+        if uri is None:
+            continue
         asset = hashlib.sha256(to_bytes(uri)).digest()[:8]
         if asset not in ids:
             ids.append(asset)
@@ -42,7 +46,7 @@ def pack_assets(uris):
 
 
 def find_assets(args, kwargs):
-    """Asset URIs among arguments: `s3://`, `gs://`, `file:` and `data:`, and web addresses of rasters."""
+    """Asset URIs among arguments: `s3://`, `gs://` and `file:`, and web addresses of rasters."""
     found = []
     _search(args, found, 0)
     _search(kwargs, found, 0)

@@ -31,6 +31,7 @@ describe('process provider', () => {
         folder,
         shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31 },
         mounts: ['scenes=/tmp'],
+        imageryAllow: ['127.0.0.1:9'],
         orphanMs: 60_000,
         watchMs: 10,
         env: process.env,
@@ -69,6 +70,7 @@ describe('process provider', () => {
     expect(line).toContain(`--instance ${one}`);
     expect(line).toContain('--slots 1 --cpus 1 --memory-bytes 2147483648');
     expect(line).toContain('--mount scenes=/tmp');
+    expect(line).toContain('--imagery-allow 127.0.0.1:9');
     expect(line).toContain('--exit-when-orphaned-seconds 60');
     expect(token).toBe(`token of ${one}`);
     expect(line).not.toContain('token of');

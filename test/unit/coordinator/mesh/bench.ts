@@ -153,7 +153,7 @@ export async function createMeshBench(
       store,
       blobs,
       clock,
-      locate: (node, query) => locateNodes(state, node, query),
+      locate: async (node, query) => locateNodes(state, node, query),
       holds: (node, attempt) =>
         state.nodes.get(node)?.held.get(taskKey(attempt))?.attempt === attempt.attempt,
       findSpec: (group) => state.groups.get(group)?.spec,

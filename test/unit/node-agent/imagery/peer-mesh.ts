@@ -73,7 +73,7 @@ export async function createPeerMesh(allowed: readonly string[]): Promise<PeerMe
                     readers.set(asset, [...others, host]);
                     return others.map((one) => ({ node: one.peerId, addresses: one.addresses() }));
                   },
-                  isMember: (peer) => nodes.some((node) => node.host.peerId === peer),
+                  isMember: async (peer) => nodes.some((node) => node.host.peerId === peer),
                 },
                 peerKeyOf: (scope) => origins.peerKeyOf(scope),
                 now,

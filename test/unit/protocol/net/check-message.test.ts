@@ -31,6 +31,7 @@ const hello = {
   isolation: 'standard',
   mounts: ['scenes'],
   peerAddresses: ['/ip4/192.0.2.7/tcp/7482'],
+  imagery: 'lazy',
   pid: 77,
   held: [ref],
   draining: false,
