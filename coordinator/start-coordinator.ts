@@ -2,9 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
 import { createArchiveStore } from '../protocol/images/archive-store.ts';
 import { imageProtocol, serveImage } from '../protocol/images/image-transfer.ts';
@@ -12,18 +10,6 @@ import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
 import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
-import type { Fleet } from './autoscaler/create-fleet.ts';
-import { createFleet } from './autoscaler/create-fleet.ts';
-import { defaultLifecycleSettings } from './autoscaler/lifecycle/state.ts';
-import { describeLocalPool } from './autoscaler/local-pool.ts';
-import { defaultFleetSettings } from './autoscaler/plan/inputs.ts';
-import type { LoadProvider, OpenPool } from './autoscaler/pools/open-pools.ts';
-import { openPools } from './autoscaler/pools/open-pools.ts';
-import { readPools } from './autoscaler/pools/read-pools.ts';
-import type { ProviderKind } from './autoscaler/provider-port.ts';
-import { createProcessProvider } from './autoscaler/providers/process.ts';
-import { createSteadyClock } from './autoscaler/steady-clock.ts';
-import { createBootstrap } from './bootstrap/create-bootstrap.ts';
 import type { Bootstrap } from './bootstrap/port.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
@@ -42,14 +28,13 @@ import { createBuilds } from './images/builds.ts';
 import { openCatalogue } from './images/catalogue.ts';
 import { createImageImporter } from './images/oci/image-importer.ts';
 import { tellKnownImages } from './images/tell-known.ts';
-import { makeInstanceToken } from './instance-token.ts';
 import { chooseJoinAddress } from './join-address.ts';
 import type { AgentMesh } from './mesh/agent-mesh.ts';
 import { createAgentMesh } from './mesh/agent-mesh.ts';
 import { createNodeImages } from './mesh/node-images.ts';
+import { openFleet } from './open-fleet.ts';
 import { readMounts } from './read-mounts.ts';
 import type { CoordinatorSettings } from './settings.ts';
-import { localNodeMemoryBytes } from './settings.ts';
 import { openBlobStore } from './store/blob-store.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
@@ -62,8 +47,6 @@ export interface StartDeps {
   env: Readonly<Record<string, string | undefined>>;
   /** The process must end at once. */
   onFatal(error: Error): void;
-  /** The kinds of the pools of machines elsewhere, by name. */
-  poolKinds?: ReadonlyMap<string, ProviderKind>;
 }
 
 /** A coordinator that takes tasks. */
@@ -84,12 +67,6 @@ export interface Coordinator {
   kill(): void;
 }
 
-/** How long a local node may take from its start until it shows its join token. */
-const instanceTokenMs = 5 * 60_000;
-/** Between two looks at local nodes of an earlier run. */
-const adoptedWatchMs = 250;
-/** For one call of a cloud. */
-const fleetCallMsMax = 60_000;
 /** Messages of an agent that wait while its report's blobs are looked up. */
 const sessionWaitingMax = 10_000;
 
@@ -230,27 +207,15 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     );
     stack.defer(() => host.unhandle(imageProtocol));
     const joinAddress = chooseJoinAddress(host.addresses());
-    const pools = await openCloudPools(deps, host.peerId);
-    const fleet = createOwnFleet({ ...deps, pools, mounts, driver, store, images, joinAddress });
-    stack.defer(() => fleet.stop());
+    const tls = readTls(settings);
     const listening = { url: '' };
-    const bootstrap = createBootstrap(
-      {
-        store,
-        clock,
-        url: () => settings.bootUrl || listening.url,
-        joinAddress: () => joinAddress,
-        images: async () => (await images.list()).map(({ digest }) => digest),
-        kindOf: (pool) => deps.poolKinds?.get(pool),
-      },
-      {
-        root: fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, ''),
-        home: settings.home,
-        tokenLifeMs: settings.bootTokenMs,
-        deadManMs: settings.deadManMs,
-        certificate: readTls(settings)?.cert ?? null,
-      },
-    );
+    const { fleet, bootstrap } = await openFleet({
+      ...{ settings, env: deps.env, log, driver, store, images, mounts, joinAddress },
+      coordinator: host.peerId,
+      certificate: tls?.cert ?? null,
+      listeningUrl: () => listening.url,
+    });
+    stack.defer(() => fleet.stop());
     const gateway = createGateway(
       {
         boot: bootstrap,
@@ -273,7 +238,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         ...gatewayDefaults,
         host: settings.host,
         port: settings.port || Number((await store.getMeta('httpPort')) ?? 0),
-        tls: readTls(settings),
+        tls,
         behindProxy: settings.behindProxy,
         insecureHttp: settings.insecureHttp,
       },
@@ -285,9 +250,10 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     await mesh.start();
     await builds.start();
     await importer.start();
-    await fleet.start();
     const { url } = await gateway.start();
+    // Machines are told where it is, so none is made before.
     listening.url = url;
+    await fleet.start();
     await store.setMeta('httpPort', new URL(url).port);
     const running = stack.move();
     let stopping: Promise<void> | undefined;
@@ -307,74 +273,6 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
   } finally {
     await stack.disposeAsync();
   }
-}
-
-/** Pools of machines elsewhere; what opens them loads a vendor's SDK and is not there before it is needed. */
-async function openCloudPools(deps: StartDeps, coordinator: string): Promise<OpenPool[]> {
-  const { pools, fleetDryRun: dryRun } = deps.settings;
-  if (pools === '') return [];
-  const entries = readPools(pools);
-  const module = new URL('./autoscaler/providers/load-provider.ts', import.meta.url).href;
-  const { loadProvider: load } = (await import(module)) as { loadProvider: LoadProvider };
-  return openPools(entries, { coordinator, env: deps.env, load, dryRun });
-}
-
-function createOwnFleet(
-  deps: StartDeps & {
-    driver: Parameters<typeof createFleet>[0]['driver'];
-    store: Store;
-    images: Parameters<typeof createFleet>[0]['images'];
-    joinAddress: string;
-    mounts: readonly string[];
-    pools: readonly OpenPool[];
-  },
-): Fleet {
-  const { settings, store } = deps;
-  const provider = createProcessProvider(
-    {
-      makeJoinToken: (instance) =>
-        makeInstanceToken(store, { instance, nowMs: Date.now(), lifeMs: instanceTokenMs }),
-      joinAddress: () => deps.joinAddress,
-    },
-    {
-      agentMain: fileURLToPath(new URL('../node-agent/main.ts', import.meta.url)),
-      folder: join(settings.data, 'nodes'),
-      shape: {
-        slots: 1,
-        cpus: 1,
-        memoryBytes: localNodeMemoryBytes(settings, totalmem()),
-      },
-      mounts: deps.mounts,
-      imageryAllow: settings.imageryAllow,
-      orphanMs: settings.nodeOrphanMs,
-      watchMs: adoptedWatchMs,
-      env: deps.env,
-    },
-  );
-  return createFleet(
-    {
-      driver: deps.driver,
-      store,
-      pools: [
-        {
-          provider,
-          spec: describeLocalPool(provider, { ...settings, dryRun: settings.fleetDryRun }),
-          faults: [],
-        },
-        ...deps.pools,
-      ],
-      bootstrap: null,
-      images: deps.images,
-      clock: createSteadyClock(),
-      log: deps.log,
-    },
-    {
-      tickMs: settings.fleetTickMs,
-      stopMsMax: settings.stopMsMax,
-      callMsMax: fleetCallMsMax,
-      lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
-    },
-  );
 }
 
 function coreSettings(settings: CoordinatorSettings): CoreSettings {

@@ -7,6 +7,7 @@ import { assert, assertNever } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { ImageDigest, InstanceId } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
+import type { Bootstrap } from '../bootstrap/port.ts';
 import { demand } from '../core/views.ts';
 import type { Driver } from '../driver-port.ts';
 import type { Store, StoredFleetEvent } from '../store/port.ts';
@@ -33,8 +34,8 @@ export interface FleetDeps {
   >;
   /** In order of preference. */
   pools: readonly { spec: PoolSpec; provider: Provider; faults: readonly string[] }[];
-  /** What an instance runs at its first boot; none for those that are processes. */
-  bootstrap: { userData(instance: InstanceId, pool: string): Promise<string> } | null;
+  /** What an instance runs at its first boot; empty for those that are processes. */
+  bootstrap: Bootstrap;
   /** Images that an instance will have. */
   images: { list(): Promise<readonly NodeImage[]> };
   /** Never goes back and never jumps (`steady-clock.ts`). */
@@ -183,7 +184,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     const { pool, instance, offer } = order;
     const creation = (async () => {
       try {
-        const userData = (await deps.bootstrap?.userData(instance, pool)) ?? '';
+        const userData = await deps.bootstrap.userData(instance, pool, offer);
         const handle = await getProvider(pool).create({ instance, offer, userData }, limit());
         take({ kind: 'created', instance, handle });
       } catch (caught) {
@@ -255,7 +256,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     for (const { profile } of driver.state().nodes.values()) {
       const record = profile?.instance == null ? undefined : state.instances.get(profile.instance);
       if (profile === null || record === undefined) continue;
-      if (getProvider(record.pool).kind !== 'process' || profile.isolation === isolation) continue;
+      if (!isLocal(record.pool) || profile.isolation === isolation) continue;
       isolation = profile.isolation;
       for (const { offer } of state.pools.get(record.pool)?.offers.values() ?? []) {
         offer.shape.isolation = isolation;

@@ -32,8 +32,8 @@ export interface BootstrapSettings {
   tokenLifeMs: number;
   deadManMs: number;
   certificate: string | null;
-  /** By pool; more flags for its agents. */
-  agentFlags?: (pool: string) => readonly string[];
+  /** More flags for the agents of an offer of a pool. */
+  agentFlags(pool: string, offer: string): readonly string[];
 }
 
 /** The files, for the HTTP edge. */
@@ -81,7 +81,7 @@ export function createBootstrap(
     return packed;
   };
   return {
-    async userData(instance: InstanceId, pool: string) {
+    async userData(instance: InstanceId, pool: string, offer: string) {
       const kind = deps.kindOf(pool);
       if (kind === undefined) throw new PerigeeError('internal', `There is no pool ${pool}.`);
       if (kind === 'process') return '';
@@ -105,7 +105,7 @@ export function createBootstrap(
         life: kind === 'slurm' ? 'job' : 'machine',
         notices: kind === 'ec2' || kind === 'gce' ? kind : 'none',
         deadManSeconds: Math.ceil(settings.deadManMs / 1_000),
-        agentFlags: settings.agentFlags?.(pool) ?? [],
+        agentFlags: settings.agentFlags(pool, offer),
       });
     },
     async open(digest, token) {

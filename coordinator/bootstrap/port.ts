@@ -5,8 +5,9 @@ export interface Bootstrap {
   /**
    * What the machine runs at its first boot, as cloud-init user data: a shell script. Mints a join
    * token of one use that only this instance can spend.
+   * @param offer of that pool: the agent says that it can carry what the offer's shape says.
    */
-  userData(instance: InstanceId, pool: string): Promise<string>;
+  userData(instance: InstanceId, pool: string, offer: string): Promise<string>;
 }
 
 /** A file that machines fetch while they boot, named by what it holds. */

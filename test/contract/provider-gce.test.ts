@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { InstanceOffer, Provider } from '../../coordinator/autoscaler/provider-port.ts';
 import { loadProvider } from '../../coordinator/autoscaler/providers/load-provider.ts';
 import type { InstanceId } from '../../protocol/wire/ids.ts';
@@ -123,6 +123,26 @@ describe('provider gce, beyond what all do', () => {
     ]);
     expect((await provider.check(signal)).map(({ code }) => code)).toEqual(['type', 'type']);
     await provider.close();
+  });
+
+  it('tells that there are no credentials, and lets the process live', async () => {
+    vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', undefined);
+    vi.stubEnv('HOME', folder);
+    vi.stubEnv('METADATA_SERVER_DETECTION', 'none');
+    const unhandled: unknown[] = [];
+    const note = (error: unknown): number => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    try {
+      const provider = await open('nobody');
+      expect(await provider.check(signal)).toMatchObject([{ code: 'denied' }]);
+      await expect(provider.list(signal)).rejects.toMatchObject({ failure: 'denied' });
+      await new Promise((done) => setTimeout(done, 50));
+      expect(unhandled).toEqual([]);
+      await provider.close();
+    } finally {
+      process.off('unhandledRejection', note);
+      vi.unstubAllEnvs();
+    }
   });
 
   it('reads a fleet of several pages', async () => {

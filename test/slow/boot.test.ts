@@ -3,7 +3,7 @@
  * machines that reach the coordinator and nothing else.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -13,11 +13,13 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { parsePools } from '../../coordinator/autoscaler/pools/read-pools.ts';
 import type { Provider } from '../../coordinator/autoscaler/provider-port.ts';
 import { loadProvider } from '../../coordinator/autoscaler/providers/load-provider.ts';
 import { parseSettings } from '../../coordinator/settings.ts';
 import type { Coordinator } from '../../coordinator/start-coordinator.ts';
 import { startCoordinator } from '../../coordinator/start-coordinator.ts';
+import type { NodeView } from '../../protocol/wire/api.ts';
 import type { InstanceId } from '../../protocol/wire/ids.ts';
 import type { BareMachine, BareMachines } from '../clouds/bare-machines.ts';
 import { openBareMachines } from '../clouds/bare-machines.ts';
@@ -122,26 +124,10 @@ describe('a bare machine', () => {
     ec2 = new EC2Client({ region, endpoint: moto.url });
     room = new MachineRoom(ec2, machines);
     coordinator = await start();
-    const create = await loadProvider('ec2', {
-      region,
-      image: 'ami-12c6146b',
-      endpoint: proxy.url,
-    });
-    provider = await create({
-      pool,
-      coordinator: coordinator.join,
-      env: process.env,
-      offers: [
-        {
-          id: 'spot',
-          type: 'c5.large',
-          zone: 'eu-west-1a',
-          spot: true,
-          shape: { slots: 2, cpus: 2, memoryBytes: 4 * 2 ** 30, isolation: 'strong' },
-          pricePerHour: 0.03,
-        },
-      ],
-    });
+    const [entry] = parsePools([describePool()], 'pools.json');
+    const create = await loadProvider('ec2', entry?.fields);
+    const offers = entry?.offers ?? [];
+    provider = await create({ pool, coordinator: coordinator.join, env: process.env, offers });
   });
   afterEach(async () => {
     await provider?.close();
@@ -154,8 +140,21 @@ describe('a bare machine', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
+  /** The coordinator itself makes nothing of it: these tests do. */
+  const describePool = (): object => ({
+    ...{ name: pool, provider: 'ec2', max: 4, dryRun: true },
+    offers: [
+      {
+        ...{ id: 'spot', type: 'c5.large', zone: 'eu-west-1a', spot: true, pricePerHour: 0.03 },
+        ...{ slots: 2, cpus: 1.5, memoryGiB: 1 },
+      },
+    ],
+    ec2: { region, image: 'ami-12c6146b', endpoint: proxy.url },
+  });
   async function start(): Promise<Coordinator> {
     const host = machines.hostAddress;
+    const poolsFile = join(folder, 'pools.json');
+    writeFileSync(poolsFile, JSON.stringify([describePool()]));
     const note = (fields: object, text: string): void => {
       said.push(`${text} ${JSON.stringify(fields)}`);
     };
@@ -169,6 +168,8 @@ describe('a bare machine', () => {
           '--mesh-host',
           host,
           '--insecure-http',
+          '--pools',
+          poolsFile,
         ],
         env: {
           PERIGEE_HOME: home,
@@ -178,23 +179,19 @@ describe('a bare machine', () => {
       }),
       log: { info: note, warn: note, error: note },
       env: process.env,
-      poolKinds: new Map([[pool, 'ec2']]),
       onFatal: (error) => said.push(String(error)),
     });
   }
   async function launch(instance: string): Promise<string> {
     const id = instance as InstanceId;
-    const userData = await coordinator.bootstrap.userData(id, pool);
+    const userData = await coordinator.bootstrap.userData(id, pool, 'spot');
     return provider.create({ instance: id, offer: 'spot', userData }, signal);
   }
-  async function nodes(): Promise<{ name: string; state: string; id: string }[]> {
+  async function nodes(): Promise<NodeView[]> {
     const response = await fetch(`${coordinator.url}/v1/nodes`, {
       headers: { authorization: `Bearer ${coordinator.token}` },
     });
-    const body = (await response.json()) as {
-      items: { name: string; state: string; id: string }[];
-    };
-    return body.items;
+    return ((await response.json()) as { items: NodeView[] }).items;
   }
   const stateOf = async (name: string): Promise<string | undefined> =>
     (await nodes()).find((node) => node.name === name)?.state;
@@ -228,6 +225,8 @@ describe('a bare machine', () => {
     expect(ran.stdout.trim()).toBe('[0, 1, 4, 9]');
 
     const node = (await nodes()).find(({ name }) => name === 'cloud-00000001');
+    // It says what the offer says, not what it finds.
+    expect(node).toMatchObject({ slots: 2, cpus: 1.5, memoryBytes: 2 ** 30 });
     await fetch(`${coordinator.url}/v1/nodes/${node?.id}/drain`, {
       method: 'POST',
       headers: { authorization: `Bearer ${coordinator.token}` },
@@ -246,7 +245,7 @@ describe('a bare machine', () => {
 
   it('drains by itself when the cloud announces that it takes the machine back', async () => {
     const id = 'cloud-00000002' as InstanceId;
-    const script = await coordinator.bootstrap.userData(id, pool);
+    const script = await coordinator.bootstrap.userData(id, pool, 'spot');
     // The metadata of a cloud has an address of its own, which only the cloud can give.
     const userData = script.replace('set -u', `set -u\nexport PERIGEE_METADATA_URL=${proxy.url}`);
     const handle = await provider.create({ instance: id, offer: 'spot', userData }, signal);
@@ -276,7 +275,11 @@ describe('a bare machine', () => {
   });
 
   it('cannot spend the token of another instance, nor any twice', async () => {
-    const script = await coordinator.bootstrap.userData('cloud-00000004' as InstanceId, pool);
+    const script = await coordinator.bootstrap.userData(
+      'cloud-00000004' as InstanceId,
+      pool,
+      'spot',
+    );
     machines.boot('thief', script.replaceAll('cloud-00000004', 'cloud-00000005'));
     await expect
       .poll(() => said.some((line) => line.includes('is for instance cloud-00000004')), poll)

@@ -1,23 +1,10 @@
 /** From the pools file to pools that the fleet runs: each with its provider, checked before it may buy. */
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
 import type { PoolSpec } from '../lifecycle/state.ts';
-import type { InstanceOffer, Provider } from '../provider-port.ts';
+import type { Provider } from '../provider-port.ts';
+import type { CloudDeps } from '../providers/cloud-provider.ts';
+import type { loadProvider } from '../providers/load-provider.ts';
 import type { PoolEntry, PoolKind } from './read-pools.ts';
-
-/** What a provider of machines elsewhere is opened with. */
-export interface ProviderDeps {
-  pool: string;
-  offers: readonly InstanceOffer[];
-  /** Whose machines these are: every one is tagged with it. */
-  coordinator: string;
-  env: Readonly<Record<string, string | undefined>>;
-}
-
-/** Checks a provider's own fields, then opens it; loads its SDK only then. */
-export type LoadProvider = (
-  kind: PoolKind,
-  fields: unknown,
-) => Promise<(deps: ProviderDeps) => Promise<Provider>>;
 
 export interface OpenPool {
   spec: PoolSpec;
@@ -46,7 +33,7 @@ const checkMsMax = 30_000;
  */
 export async function openPools(
   entries: readonly PoolEntry[],
-  options: Pick<ProviderDeps, 'coordinator' | 'env'> & { load: LoadProvider; dryRun: boolean },
+  options: Pick<CloudDeps, 'coordinator' | 'env'> & { load: typeof loadProvider; dryRun: boolean },
 ): Promise<OpenPool[]> {
   // All files' fields before the first SDK is loaded.
   const openers = await Promise.all(entries.map((entry) => load(entry, options.load)));
@@ -63,9 +50,9 @@ export async function openPools(
   );
 }
 
-async function load(entry: PoolEntry, loadProvider: LoadProvider) {
+async function load(entry: PoolEntry, loadFields: typeof loadProvider) {
   try {
-    return await loadProvider(entry.kind, entry.fields);
+    return await loadFields(entry.kind, entry.fields);
   } catch (caught) {
     const cause = toError(caught);
     throw new PerigeeError('invalid_request', `Pool "${entry.name}": ${cause.message}`, {

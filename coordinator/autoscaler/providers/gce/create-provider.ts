@@ -46,7 +46,8 @@ const once = { timeout: callMsMax, retry: null };
 /** The provider of one pool; nothing is asked of Google before it is used. */
 export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provider {
   const { project } = settings;
-  const options = clientOptions(settings);
+  const auth = createAuth();
+  const options = clientOptions(settings, auth);
   const instances = new InstancesClient(options);
   const regionInstances = new RegionInstancesClient(options);
   const machineTypes = new MachineTypesClient(options);
@@ -54,6 +55,15 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
   const regionOperations = new RegionOperationsClient(options);
   const ours = `labels.${labels.coordinator}=${coordinatorLabel(deps)}`;
 
+  /** Missing credentials would end the process from inside the SDK, where nobody can catch it. */
+  const findCredentials = async (): Promise<void> => {
+    try {
+      await auth.getClient();
+    } catch (caught) {
+      const said = caught instanceof Error ? caught.message : String(caught);
+      throw new ProviderFailure('denied', said, { mayHaveMade: false, cause: caught });
+    }
+  };
   const listMachines = async (filter: string): Promise<Machine[]> => {
     const found: Machine[] = [];
     const pages = instances.aggregatedListAsync({ project, filter }, once);
@@ -144,6 +154,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
     offers: () => deps.offers,
     async check() {
       try {
+        await findCredentials();
         await listMachines(ours);
       } catch (caught) {
         const what = 'Machines cannot be listed';
@@ -155,6 +166,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
     },
     async create(request) {
       try {
+        await findCredentials();
         return await make(request);
       } catch (caught) {
         throw toFailure(caught);
@@ -162,6 +174,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
     },
     async list() {
       try {
+        await findCredentials();
         const listing = new Map<InstanceId, ListedInstance>();
         for (const machine of await listMachines(ours)) {
           const instance = machine.labels?.[labels.instance] as InstanceId | undefined;
@@ -175,6 +188,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
     },
     async terminate(instance, handle) {
       try {
+        await findCredentials();
         if (handle !== null && handle !== '') await end(handle);
         for (const machine of await findByTag(instance)) {
           if (handleOf(machine) !== handle) await end(handleOf(machine));
@@ -196,10 +210,13 @@ const credentialsFix =
 
 type ClientOptions = NonNullable<ConstructorParameters<typeof InstancesClient>[0]>;
 
-function clientOptions(settings: GceSettings): ClientOptions {
+function createAuth(): GoogleAuth {
   const auth = new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/compute'] });
   // A service account's key signs each call itself, which Google takes: no token has to be fetched.
-  Object.assign(auth, { useJWTAccessWithScope: true });
+  return Object.assign(auth, { useJWTAccessWithScope: true });
+}
+
+function clientOptions(settings: GceSettings, auth: GoogleAuth): ClientOptions {
   const options = { fallback: true, auth } as ClientOptions;
   if (settings.endpoint === null) return options;
   const url = new URL(settings.endpoint);
