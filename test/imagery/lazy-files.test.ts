@@ -1,7 +1,7 @@
 /** The FUSE mount against the real kernel: other processes read, this one serves. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -36,6 +36,7 @@ describe('files that are filled as they are read', () => {
 
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'perigee-lazy-'));
+    chmodSync(folder, 0o755);
     reads = [];
     failure = null;
     files = await openLazyFiles(
@@ -57,6 +58,10 @@ describe('files that are filled as they are read', () => {
 
   const sum = async (path: string): Promise<string> =>
     (await run('sha256sum', [path])).stdout.slice(0, 64);
+
+  it('leaves the mode of the folder above as it was', () => {
+    expect(statSync(folder).mode & 0o777).toBe(0o755);
+  });
 
   it('read as the asset does, in large pieces, and once for all readers', async () => {
     const { path } = files.grant(versionOf(5 * mib + 17), { namespace: mine, name: 'a.tif' });

@@ -58,9 +58,10 @@ export async function openLazyFiles(
 ): Promise<LazyFiles> {
   if (process.getuid?.() !== 0) throw new Error('the agent is not root');
   await unmountStale(options.agent);
-  mkdirSync(options.folder, { recursive: true });
-  // Slots' users walk through, whatever this process's mask is; they cannot list.
-  chmodSync(dirname(options.folder), 0o711);
+  const made = mkdirSync(options.folder, { recursive: true });
+  // Slots' users walk through, whatever this process's mask is; they cannot list. A folder above that
+  // was there before, perhaps /tmp, is not the agent's to close.
+  if (made !== undefined && made !== options.folder) chmodSync(dirname(options.folder), 0o711);
   chmodSync(options.folder, 0o711);
   const fd = openSync('/dev/fuse', constants.O_RDWR);
   const tree = new FuseTree();
