@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { PerigeeError } from '../../../protocol/base/errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -38,11 +39,12 @@ const kept = [
 ] as const;
 type Kept = (typeof kept)[number];
 
-const defaultIndex = 'https://pypi.org/simple';
-/** Where an index keeps its files when that is another host than its own. */
-const fileHosts: Readonly<Record<string, readonly string[]>> = {
-  'pypi.org:443': ['files.pythonhosted.org:443'],
-};
+/** The index that a pip asks when nobody names another, and the host of its files. */
+interface OwnIndex {
+  url: string;
+  host: string;
+  fileHost: string;
+}
 const authorityFiles = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
@@ -52,8 +54,16 @@ const authorityFiles = [
 /** Where the sandbox sees what pip is told of. */
 export const insidePaths = { authorities: '/perigee/ca.pem', links: '/perigee/links' } as const;
 
-/** Reads them. `hostsMore`: `host:port` texts that an owner lets builds reach besides. */
-export function readPipSettings(env: Environment, hostsMore: readonly string[]): PipSettings {
+/**
+ * Reads them.
+ * @param options.hostsMore `host:port` texts that an owner lets builds reach besides.
+ * @param options.pip Folder with the `pip` package that builds: it knows its own default index.
+ */
+export function readPipSettings(
+  env: Environment,
+  options: { hostsMore: readonly string[]; pip: string },
+): PipSettings {
+  const own = readOwnIndex(options.pip);
   const settings = new Map<Kept, string>();
   for (const file of configFiles(env)) {
     if (existsSync(file)) readConfig(readFileSync(file, 'utf8'), settings);
@@ -66,7 +76,7 @@ export function readPipSettings(env: Environment, hostsMore: readonly string[]):
   const links = words('find-links');
   const folders = links.filter((link) => link.startsWith('/') && existsSync(link));
   const remote = links.filter((link) => /^https?:/.test(link));
-  const indexes = [settings.get('index-url') ?? defaultIndex, ...words('extra-index-url')];
+  const indexes = [settings.get('index-url') ?? own.url, ...words('extra-index-url')];
   const isOffline = /^(1|true|yes|on)$/i.test(settings.get('no-index') ?? '');
   const urls = [...(isOffline ? [] : indexes), ...remote];
   const certificate = settings.get('cert') ?? env['REQUESTS_CA_BUNDLE'] ?? env['SSL_CERT_FILE'];
@@ -75,7 +85,7 @@ export function readPipSettings(env: Environment, hostsMore: readonly string[]):
   );
   const environment: Record<string, string> = {
     PIP_CONFIG_FILE: '/dev/null',
-    PIP_INDEX_URL: indexes[0] ?? defaultIndex,
+    PIP_INDEX_URL: indexes[0] ?? own.url,
   };
   for (const name of kept) {
     if (['index-url', 'find-links', 'cert', 'proxy'].includes(name)) continue;
@@ -89,7 +99,7 @@ export function readPipSettings(env: Environment, hostsMore: readonly string[]):
     settings.get('proxy') ?? env['HTTPS_PROXY'] ?? env['https_proxy'] ?? env['HTTP_PROXY'];
   return {
     environment,
-    hosts: new Set([...urls.flatMap(hostsOf), ...hostsMore]),
+    hosts: new Set([...urls.flatMap((url) => hostsOf(url, own)), ...options.hostsMore]),
     folders,
     authorities: authorities ?? null,
     proxy: proxy === undefined || proxy === '' ? null : readProxy(proxy),
@@ -133,11 +143,26 @@ function readConfig(text: string, settings: Map<Kept, string>): void {
   }
 }
 
-function hostsOf(text: string): string[] {
+function readOwnIndex(pip: string): OwnIndex {
+  const source = readFileSync(join(pip, 'pip/_internal/models/index.py'), 'utf8');
+  const found =
+    /\bPyPI = PackageIndex\(\s*['"]([^'"]+)['"],\s*file_storage_domain=['"]([^'"]+)['"]/.exec(
+      source,
+    );
+  const [, url, fileHost] = found ?? [];
+  if (url === undefined || fileHost === undefined) {
+    throw new PerigeeError('build_failed', 'The pip of the base image does not say its index.', {
+      fix: 'Set index-url in the pip.conf of the coordinator’s machine.',
+    });
+  }
+  return { url: new URL('simple', url).href, host: new URL(url).host, fileHost };
+}
+
+function hostsOf(text: string, own: OwnIndex): string[] {
   if (!URL.canParse(text)) return [];
   const url = new URL(text);
   const host = `${url.hostname}:${url.port || (url.protocol === 'http:' ? '80' : '443')}`;
-  return [host, ...(fileHosts[host] ?? [])];
+  return url.host === own.host ? [host, `${own.fileHost}:443`] : [host];
 }
 
 function readProxy(text: string): URL | null {

@@ -119,7 +119,7 @@ async function buildIn(work: string, building: Building): Promise<void> {
       fix: 'Choose one of the images that `npm run setup` made as the base.',
     });
   }
-  const settings = readPipSettings(deps.env, bounds.buildHosts);
+  const settings = readPipSettings(deps.env, { hostsMore: bounds.buildHosts, pip });
   for (const part of ['.', 'image', 'image/site', 'net', 'tmp', 'out']) {
     await mkdir(join(work, part), { recursive: true });
     // The coordinator's umask keeps others out; a root's builds run as another user.
