@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { assert, assertNever } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
-import type { ImageDigest, InstanceId } from '../../protocol/wire/ids.ts';
+import type { ImageDigest, InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel, NodeImage } from '../../protocol/wire/task.ts';
 import type { Bootstrap } from '../bootstrap/port.ts';
 import { demand } from '../core/views.ts';
@@ -24,13 +24,20 @@ import { stepFleet } from './lifecycle/step.ts';
 import { planFleet } from './plan/plan-fleet.ts';
 import type { InstanceShape, Provider } from './provider-port.ts';
 import { ProviderFailure } from './provider-port.ts';
-import { loadFleet, saveOffers, toRow } from './records.ts';
+import { loadFleet, saveOffers, tieNodes, toRow } from './records.ts';
 
 export interface FleetDeps {
   driver: Pick<Driver, 'dispatch' | 'onTick' | 'state'>;
   store: Pick<
     Store,
-    'listInstances' | 'saveInstance' | 'getMeta' | 'setMeta' | 'saveFleetEvent' | 'listFleetEvents'
+    | 'listInstances'
+    | 'saveInstance'
+    | 'getMeta'
+    | 'setMeta'
+    | 'saveFleetEvent'
+    | 'listFleetEvents'
+    | 'findNode'
+    | 'listTokens'
   >;
   /** In order of preference. */
   pools: readonly { spec: PoolSpec; provider: Provider; faults: readonly string[] }[];
@@ -159,7 +166,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
         driver.dispatch({ kind: 'nodeUndrainAsked', request: null, node: order.node });
         return;
       case 'forget':
-        driver.dispatch({ kind: 'instanceEnded', instance: order.instance });
+        driver.dispatch({ kind: 'instanceEnded', instance: order.instance, node: order.node });
         askLook();
         return;
       case 'tell': {
@@ -274,7 +281,12 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   const isLocal = (pool: string): boolean => providers.get(pool)?.kind === 'process';
   /** Processes are adopted or buried at once: their listing cannot lie. Clouds are asked in time. */
   const findAgain = async (): Promise<void> => {
-    await loadFleet(store, state, clock.nowMs());
+    const gone = await loadFleet(store, state, clock.nowMs());
+    // The end was on disk, and perhaps the core was not told any more.
+    for (const { instance, node } of gone) {
+      if (isOutOfContact(node)) driver.dispatch({ kind: 'instanceEnded', instance, node });
+    }
+    await tieNodes(store, state, [...driver.state().nodes.keys()].filter(isOutOfContact));
     for (const [pool, provider] of providers) {
       if (provider.kind !== 'process') continue;
       const found = await provider.list(limit());
@@ -291,6 +303,9 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     }
     await performing;
   };
+  /** It holds attempts of an earlier run and has not been heard since. */
+  const isOutOfContact = (node: NodeId): boolean =>
+    driver.state().nodes.get(node)?.phase.kind === 'lostContact';
   const localInstances = (): InstanceId[] =>
     [...state.instances.values()]
       .filter(({ pool }) => isLocal(pool))

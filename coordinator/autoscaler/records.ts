@@ -1,5 +1,6 @@
 /** Between the fleet's records and their rows in the store. */
-import type { InstanceId } from '../../protocol/wire/ids.ts';
+import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
+import { instanceOfToken } from '../instance-token.ts';
 import type { Store, StoredInstance } from '../store/port.ts';
 import type { FleetOrder, FleetState, InstanceRecord } from './lifecycle/state.ts';
 
@@ -26,19 +27,23 @@ export function toRow(order: Extract<FleetOrder, { kind: 'save' }>): StoredInsta
 /**
  * What an earlier run left. An instance whose creation was not answered stays `requested`: only a
  * listing tells whether it is there. Deadlines run from now: a node has as long to come back as a
- * new one has to join.
+ * new one has to join. Answers the nodes of machines that are gone.
  */
 export async function loadFleet(
   store: Pick<Store, 'listInstances' | 'getMeta'>,
   state: FleetState,
   nowMs: number,
-): Promise<void> {
+): Promise<{ instance: InstanceId; node: NodeId }[]> {
+  const gone: { instance: InstanceId; node: NodeId }[] = [];
   for (const row of await store.listInstances({ gone: true })) {
     const pool = state.pools.get(row.pool);
     if (row.state !== 'gone') {
       const record = toRecord(row, nowMs);
       state.instances.set(record.instance, record);
-    } else if (pool !== undefined) pool.spentGone += row.cost;
+      continue;
+    }
+    if (pool !== undefined) pool.spentGone += row.cost;
+    if (row.node !== null) gone.push({ instance: row.instance as InstanceId, node: row.node });
   }
   const known: unknown = JSON.parse((await store.getMeta(offersKey)) ?? '[]');
   for (const line of Array.isArray(known) ? known : []) {
@@ -47,6 +52,28 @@ export async function loadFleet(
     if (record === undefined || typeof bootMs !== 'number' || typeof boots !== 'number') continue;
     record.bootMs = bootMs;
     record.boots = boots;
+  }
+  return gone;
+}
+
+/**
+ * A node may have joined, and been given work, just before the coordinator died: then the token it
+ * was admitted by is all that says on which instance it runs.
+ */
+export async function tieNodes(
+  store: Pick<Store, 'findNode' | 'listTokens'>,
+  state: FleetState,
+  nodes: readonly NodeId[],
+): Promise<void> {
+  const known = new Set([...state.instances.values()].map(({ node }) => node));
+  const untied = nodes.filter((node) => !known.has(node));
+  if (untied.length === 0) return;
+  const tokens = await store.listTokens('join');
+  const instances = new Map(tokens.map((token) => [token.id, instanceOfToken(token)]));
+  for (const node of untied) {
+    const instance = instances.get((await store.findNode(node))?.tokenId ?? '');
+    const record = instance == null ? undefined : state.instances.get(instance);
+    if (record !== undefined) record.node ??= node;
   }
 }
 

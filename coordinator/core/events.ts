@@ -72,8 +72,11 @@ export type CoordinatorEvent =
       by: 'node' | 'operator' | 'autoscaler';
     }
   | { kind: 'nodeUndrainAsked'; request: RequestNumber | null; node: NodeId }
-  /** The provider saw the machine end: its node is lost now, without waiting for the lease. */
-  | { kind: 'instanceEnded'; instance: InstanceId }
+  /**
+   * The provider saw the machine end: its node is lost now, without waiting for the lease. `node` is
+   * what ran on it as far as the fleet knows: after a restart no hello has said so yet.
+   */
+  | { kind: 'instanceEnded'; instance: InstanceId; node: NodeId | null }
   /** All images that can be had, at start and after each change. */
   | { kind: 'imagesKnown'; images: readonly KnownImage[] }
   | { kind: 'groupCreated'; request: RequestNumber; spec: GroupSpec }

@@ -2,7 +2,7 @@
  * Leases. A node holds its attempts for as long as it is heard; `leaseMs` of silence, its machine's
  * end, or its goodbye end them all. A closed connection alone ends nothing: agents reconnect.
  */
-import type { InstanceId } from '../../protocol/wire/ids.ts';
+import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import { countReadySlots } from './eligibility.ts';
 import type { CoreNode, DepartedNode } from './entities.ts';
 import { chargeUsage } from './fair-share.ts';
@@ -34,10 +34,15 @@ export function checkLeases(turn: Turn): void {
   state.leaseCheckMs = Math.min(next, turn.now + state.settings.leaseMs);
 }
 
-/** The provider saw the machine end. */
-export function endInstance(turn: Turn, instance: InstanceId): void {
+/** The provider saw the machine end. A node that has not been heard since a restart is known by its id alone. */
+export function endInstance(
+  turn: Turn,
+  ended: { instance: InstanceId; node: NodeId | null },
+): void {
   for (const node of [...turn.state.nodes.values()]) {
-    if (node.profile?.instance === instance) loseNode(turn, node, 'its machine ended');
+    const { profile } = node;
+    const isOnIt = profile === null ? node.id === ended.node : profile.instance === ended.instance;
+    if (isOnIt) loseNode(turn, node, 'its machine ended');
   }
 }
 

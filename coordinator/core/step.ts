@@ -68,7 +68,7 @@ function take(turn: Turn, event: CoordinatorEvent): void {
       takeUndrain(turn, event);
       return;
     case 'instanceEnded':
-      endInstance(turn, event.instance);
+      endInstance(turn, event);
       return;
     case 'imagesKnown':
       turn.state.images = new Map(event.images.map((image) => [image.digest, image]));

@@ -176,7 +176,7 @@ export type FleetOrder =
   | { kind: 'drain'; node: NodeId }
   | { kind: 'undrain'; node: NodeId }
   /** The core gives up the node of an instance that is no more. */
-  | { kind: 'forget'; instance: InstanceId }
+  | { kind: 'forget'; instance: InstanceId; node: NodeId | null }
   | {
       kind: 'tell';
       pool: string;

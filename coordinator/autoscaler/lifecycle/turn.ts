@@ -75,7 +75,7 @@ export function bury(turn: FleetTurn, record: InstanceRecord, reason: string): v
   if (pool !== undefined) pool.spentGone += costOf(record, pool.spec, turn.nowMs);
   enter(turn, record, { phase: 'gone', reason });
   state.instances.delete(record.instance);
-  turn.orders.push({ kind: 'forget', instance: record.instance });
+  turn.orders.push({ kind: 'forget', instance: record.instance, node: record.node });
 }
 
 /** A boot came to nothing: the offer is left alone for a while, and people are told. */

@@ -1,7 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import { nextWakeMs } from '../../../../coordinator/core/views.ts';
 import type { InstanceId } from '../../../../protocol/wire/ids.ts';
-import { attempt, createMesh, ends, grants, nodeId, only, outcome, outcomes } from './mesh.ts';
+import {
+  attempt,
+  createMesh,
+  ends,
+  grants,
+  groupId,
+  groupSpec,
+  nodeId,
+  noPast,
+  only,
+  outcome,
+  outcomes,
+  task,
+} from './mesh.ts';
 
 describe('a lease', () => {
   it('runs out after leaseMs of silence, and not a millisecond before', () => {
@@ -71,9 +84,55 @@ describe('a lease', () => {
     mesh.join('a', { hello: { instance: 'i-1' as InstanceId } });
     mesh.submit(1);
     mesh.join('b');
-    const effects = mesh.take({ kind: 'instanceEnded', instance: 'i-1' as InstanceId });
+    const effects = mesh.take({
+      kind: 'instanceEnded',
+      instance: 'i-1' as InstanceId,
+      node: null,
+    });
     expect(ends(effects)).toEqual(['1-0#1 lost']);
     expect(grants(effects)).toEqual(['b 1:0+1#2']);
+  });
+
+  it('ends with the machine, also of a node that has not been heard since a restart', () => {
+    const held = { ...{ index: 0, attempt: 1, grantedAtMs: 1, ended: false, adoptable: false } };
+    const open = { ...held, cancelAsked: false, charges: 0, losses: 0, killedOn: [] };
+    const batch = { ...{ group: groupId('g1'), count: 2, submittedAtMs: 1, next: 2 } };
+    const mesh = createMesh({
+      past: {
+        ...noPast,
+        groups: [
+          {
+            spec: groupSpec(),
+            createdAtMs: 1,
+            state: 'running',
+            counts: { queued: 2, succeeded: 0, failed: 0 },
+            runtimeMs: null,
+          },
+        ],
+        batches: [
+          {
+            ...batch,
+            batch: task(1, 0).batch,
+            assets: null,
+            doneCount: 0,
+            doneAhead: [],
+            open: [
+              { ...open, node: nodeId('a') },
+              { ...open, index: 1, node: nodeId('other') },
+            ],
+          },
+        ],
+        nextBatch: 2,
+      },
+    });
+    const ended = (node: string) =>
+      mesh.take({ kind: 'instanceEnded', instance: 'i-1' as InstanceId, node: nodeId(node) });
+    expect(ended('stranger')).toEqual([]);
+    expect(ends(ended('a'))).toEqual(['1-0#1 lost']);
+    expect(grants(mesh.join('b'))).toEqual(['b 1:0+1#2']);
+    // What has come back on another machine is not taken by the end of its old one.
+    mesh.join('other', { hello: { instance: 'i-2' as InstanceId, held: [attempt(1, 1)] } });
+    expect(ends(ended('other'))).toEqual([]);
   });
 
   it('tells the driver when it needs the clock', () => {
