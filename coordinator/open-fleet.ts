@@ -87,6 +87,7 @@ function openLocalPool(deps: OpenFleetDeps): OpenPool {
         slots: 1,
         cpus: 1,
         memoryBytes: localNodeMemoryBytes(settings, totalmem()),
+        network: settings.allowNetwork,
       },
       mounts: deps.mounts,
       imageryAllow: settings.imageryAllow,
@@ -126,6 +127,7 @@ function openBootstrap(deps: OpenFleetDeps, pools: readonly OpenPool[]): Bootstr
 function flagsOf(pool: OpenPool | undefined, id: string): string[] {
   const offer = pool?.spec.offers.find((each) => each.id === id);
   if (offer === undefined) throw new PerigeeError('internal', `There is no offer "${id}".`);
-  const { slots, cpus, memoryBytes } = offer.shape;
-  return ['--slots', `${slots}`, '--cpus', `${cpus}`, '--memory-bytes', `${memoryBytes}`];
+  const { slots, cpus, memoryBytes, network } = offer.shape;
+  const size = ['--slots', `${slots}`, '--cpus', `${cpus}`, '--memory-bytes', `${memoryBytes}`];
+  return network ? [...size, '--allow-network'] : size;
 }

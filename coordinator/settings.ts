@@ -132,6 +132,10 @@ export const settingsTable = {
     flag: '--imagery-allow',
     doc: 'HOST or HOST:PORT, from which tasks on local nodes may read assets though it is loopback or link-local.',
   }),
+  allowNetwork: toggle({
+    flag: '--allow-network',
+    doc: 'Local nodes give groups that ask for it (network=True) this machine’s network.',
+  }),
   tlsCert: text({
     default: '',
     flag: '--tls-cert',

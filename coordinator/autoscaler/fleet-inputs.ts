@@ -37,6 +37,7 @@ export function listOtherCapacity(
       cpus,
       memoryBytes,
       isolation: profile.isolation,
+      network: profile.network,
       images: profile.images.map((image): ImageDigest => image.digest),
       namespaces: namespaces === null ? null : [...namespaces],
     });

@@ -10,6 +10,8 @@ export interface InstanceShape {
   cpus: number;
   memoryBytes: number;
   isolation: IsolationLevel;
+  /** Whether its tasks may have the machine's network. */
+  network: boolean;
 }
 
 /** A machine that can be had: a type, in a zone, on demand or spot. */

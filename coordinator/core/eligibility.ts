@@ -7,7 +7,7 @@ import type { CoordinatorState, CoreNode, Group, NodeProfile } from './entities.
 const cpuTolerance = 1e-6;
 
 /** Why a node can never run a group's tasks as it is now; undefined when it can. */
-export type Unfit = 'namespace' | 'image' | 'isolation' | 'cpus' | 'memory';
+export type Unfit = 'namespace' | 'image' | 'isolation' | 'network' | 'cpus' | 'memory';
 
 /** What stands between a node and a group for good; undefined when nothing does. */
 export function findUnfit(
@@ -21,6 +21,7 @@ export function findUnfit(
   if (!hasImage(node, group) && !canFetch(state, profile, spec.imageDigest)) return 'image';
   if (node.namespaces !== null && !node.namespaces.has(spec.namespace)) return 'namespace';
   if (!isAtLeast(profile.isolation, spec.isolationMin)) return 'isolation';
+  if (spec.network && !profile.network) return 'network';
   if (spec.cpus > profile.capacity.cpus + cpuTolerance) return 'cpus';
   if (spec.memoryBytes > profile.capacity.memoryBytes) return 'memory';
   return undefined;

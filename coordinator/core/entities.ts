@@ -171,6 +171,8 @@ export interface NodeProfile {
   /** Where other nodes reach it; empty when it only dials. */
   readonly peerAddresses: readonly string[];
   readonly imagery: ImageryMode;
+  /** Whether groups that ask for it get the machine's network there. */
+  readonly network: boolean;
   readonly pid: number;
   readonly software: string;
 }

@@ -110,7 +110,7 @@ function explainNodes(state: CoordinatorState, group: Group): Explanation | unde
   });
   const inputs = { nodes: nodes.length, fit: fit.length, unfit };
   if (fit.length === 0) {
-    const parts = (['image', 'namespace', 'isolation', 'cpus', 'memory'] as const)
+    const parts = (['image', 'namespace', 'isolation', 'network', 'cpus', 'memory'] as const)
       .filter((why) => unfit[why] !== undefined)
       .map((why) => `${unfit[why]} ${unfitTexts(group)[why]}`);
     const sentence = `None of the ${nodes.length} nodes can run it: ${parts.join(', ')}.`;
@@ -173,6 +173,7 @@ function unfitTexts(group: Group): Record<Unfit, string> {
     image: `without its image ${spec.imageName}`,
     namespace: `not open to namespace ${spec.namespace}`,
     isolation: `isolating less than ${spec.isolationMin}`,
+    network: 'that give tasks no network (--allow-network)',
     cpus: `with fewer than ${spec.cpus} cpus`,
     memory: `with less than ${spec.memoryBytes} bytes of memory`,
   };

@@ -140,6 +140,7 @@ function profileOf(hello: Hello): NodeProfile {
     mounts: hello.mounts,
     peerAddresses: hello.peerAddresses,
     imagery: hello.imagery ?? 'none',
+    network: hello.network ?? false,
     pid: hello.pid,
     software: hello.software,
   };

@@ -149,6 +149,7 @@ export interface DemandRow {
   priority: number;
   imageDigest: ImageDigest;
   isolationMin: IsolationLevel;
+  network: boolean;
   cpus: number;
   memoryBytes: number;
   /** Queued tasks that could run now if there were room: no pause, no limit of the group in the way. */
@@ -186,6 +187,7 @@ export function demand(state: CoordinatorState): DemandRow[] {
       priority: spec.priority,
       imageDigest: spec.imageDigest,
       isolationMin: spec.isolationMin,
+      network: spec.network,
       cpus: spec.cpus,
       memoryBytes: spec.memoryBytes,
       runnable,

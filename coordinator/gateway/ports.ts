@@ -22,6 +22,8 @@ export interface MachineShape {
   cpus: number;
   memoryBytes: number;
   isolation: IsolationLevel;
+  /** Whether its tasks may have the machine's network. */
+  network: boolean;
 }
 
 export interface GatewayDeps {

@@ -241,6 +241,8 @@ export interface NodeView {
   mounts: string[];
   /** How assets come to tasks: large ones as they are read, each as a whole file, or none. */
   imagery: ImageryMode;
+  /** Whether groups that ask for it (`network: true`) get the machine's network there. */
+  network: boolean;
   /** What its imagery cache held by its latest word. */
   holdings: { assets: number; bytes: number };
   instance: InstanceId | null;

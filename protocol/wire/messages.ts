@@ -50,6 +50,8 @@ export interface Hello {
   peerAddresses: string[];
   /** How imagery comes to tasks; left out by an agent from before there was any. */
   imagery?: ImageryMode;
+  /** Whether groups that ask for it get the machine's network; left out by an agent that never said so. */
+  network?: boolean;
   /** Process id of the agent, for people and tests. */
   pid: number;
   /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */

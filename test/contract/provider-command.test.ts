@@ -38,7 +38,7 @@ const offers: InstanceOffer[] = [
     type: 'plain',
     zone: null,
     spot: false,
-    shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 30, isolation: 'strong' },
+    shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 30, isolation: 'strong', network: false },
     pricePerHour: 0,
   },
 ];

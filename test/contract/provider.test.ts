@@ -27,7 +27,7 @@ testProvider({
         {
           agentMain: join(import.meta.dirname, '../unit/coordinator/autoscaler/stand-in-agent.ts'),
           folder,
-          shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31 },
+          shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31, network: false },
           mounts: [],
           imageryAllow: [],
           orphanMs: 60_000,

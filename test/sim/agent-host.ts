@@ -41,6 +41,8 @@ export interface AgentWorld {
   faults: Faults;
   node: NodeId;
   capacity: Capacity;
+  /** Whether it gives tasks its network. */
+  network: boolean;
   deedOf(spec: GroupSpec, attempt: AttemptRef): TaskDeed;
   /** Dials the coordinator; null when it does not answer. */
   dial(agent: AgentHost): Link | null;
@@ -332,7 +334,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       agenda.after(100 + nextBelow(random, 1_000), inLife(connect));
       return;
     }
-    const about = simHello({ node, capacity: world.capacity });
+    const about = simHello({ node, capacity: world.capacity, network: world.network });
     link.toCoordinator({ ...about, held: listHeld(state), draining: state.stopping });
     tellHoldings({ full: true });
   };
@@ -395,7 +397,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
     start() {
       if (state !== null || left) return;
       state = createAgentState({
-        settings: agentSettings,
+        settings: { ...agentSettings, allowNetwork: world.network },
         capacity: world.capacity,
         images: [simImage],
         nowMs: agenda.nowMs,

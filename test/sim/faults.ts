@@ -29,7 +29,7 @@ export const noFaults: Faults = {
   drainKills: false,
 };
 
-/** The six faults, by name. */
+/** The faults, by name. */
 export const plantedFaults: Readonly<Record<string, () => Faults>> = {
   'send before persist': () => ({ ...noFaults, sendsFirst: true }),
   'no fencing': () => ({ ...noFaults, seeEvent: forgetAttemptNumbers }),
@@ -37,6 +37,7 @@ export const plantedFaults: Readonly<Record<string, () => Faults>> = {
   'duplicate report counted': countDuplicates,
   'lost acknowledgement not retried': () => ({ ...noFaults, passesReport: (again) => !again }),
   'drain that kills': () => ({ ...noFaults, drainKills: true }),
+  'network taken for granted': () => ({ ...noFaults, seeEvent: grantNetwork }),
 };
 
 /** A report counts for whatever attempt is the latest, on whatever node. */
@@ -68,6 +69,12 @@ function forgetAttemptNumbers(
 /** Heartbeats reach the coordinator and renew nothing. */
 function dropRenewals(_state: CoordinatorState, event: CoordinatorEvent): CoordinatorEvent[] {
   return event.kind === 'heartbeatHeard' ? [] : [event];
+}
+
+/** Every node counts as one that gives its tasks network. */
+function grantNetwork(_state: CoordinatorState, event: CoordinatorEvent): CoordinatorEvent[] {
+  if (event.kind !== 'nodeJoined') return [event];
+  return [{ ...event, hello: { ...event.hello, network: true } }];
 }
 
 /** An outcome whose report comes again is written again. */

@@ -7,7 +7,7 @@ import type { Capacity } from '../../protocol/wire/task.ts';
 export const simImage = `sha256:${'0'.repeat(64)}` as ImageDigest;
 
 /** A hello of a node that holds nothing. */
-export function simHello(options: { node: NodeId; capacity: Capacity }): Hello {
+export function simHello(options: { node: NodeId; capacity: Capacity; network?: boolean }): Hello {
   return {
     kind: 'hello',
     protocol: 1,
@@ -28,6 +28,7 @@ export function simHello(options: { node: NodeId; capacity: Capacity }): Hello {
     isolation: 'standard',
     mounts: [],
     peerAddresses: [],
+    network: options.network ?? false,
     pid: 1,
     held: [],
     draining: false,

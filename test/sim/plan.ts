@@ -45,7 +45,7 @@ export function planGroup(random: RandomState, namespace: NamespaceName): GroupS
     priority: nextBelow(random, 2),
     taskIsolation: 'worker',
     isolationMin: 'standard',
-    network: false,
+    network: nextFloat(random) < 0.2,
     environment: {},
     resultFormat: 'pickle',
   };

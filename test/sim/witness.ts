@@ -36,6 +36,7 @@ export function createWitness(world: {
   agenda: Agenda;
   disk: Disk;
   findAgent: (node: NodeId) => AgentHost | undefined;
+  givesNetwork: (node: NodeId) => boolean;
 }): Witness {
   const { agenda, disk } = world;
   /** All runs of an attempt; more than one only when its agent was killed and granted it again. */
@@ -117,6 +118,12 @@ export function createWitness(world: {
     },
     onSend(effect) {
       if (effect.kind === 'sendGrant') {
+        const wantsNetwork = disk.groups.get(effect.group)?.spec.network === true;
+        promise(
+          !wantsNetwork || world.givesNetwork(effect.node),
+          () =>
+            `group ${effect.group} asks for network and was granted to ${effect.node}, which gives none`,
+        );
         for (let index = effect.lo; index < effect.lo + effect.count; index += 1) {
           const task = disk.findTask({ batch: effect.batch, index });
           promise(

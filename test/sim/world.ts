@@ -82,7 +82,12 @@ function createWorld(seed: number, faults: Faults): World {
     onOutcome: (save) => witness.onOutcome(save),
     onAttemptEnd: (save) => witness.onAttemptEnd(save),
   });
-  const witness: Witness = createWitness({ agenda, disk, findAgent: (node) => agents.get(node) });
+  const witness: Witness = createWitness({
+    agenda,
+    disk,
+    findAgent: (node) => agents.get(node),
+    givesNetwork: (node) => !deniers.has(node),
+  });
   const agents = new Map<NodeId, AgentHost>();
   const counts = { coordinatorKills: 0, agentKills: 0 };
   const users = createUsers({
@@ -106,14 +111,18 @@ function createWorld(seed: number, faults: Faults): World {
     onTick: () => undefined,
   });
 
-  const addAgent = (): void => {
+  const deniers = new Set<NodeId>();
+  const addAgent = (options?: { network: boolean }): void => {
     const node = `node${agents.size}-${nextHex(random, 4)}` as NodeId;
     const slots = 1 + nextBelow(random, 4);
+    const network = options?.network ?? nextFloat(random) < 0.5;
+    if (!network) deniers.add(node);
     const agent = createAgentHost({
       agenda,
       random,
       faults,
       node,
+      network,
       capacity: { slots, cpus: slots, memoryBytes: slots * 2 ** 30, diskBytes: 2 ** 40 },
       deedOf: (spec, attempt) => planDeed(seed, spec, attempt),
       dial: (host) => {
@@ -169,7 +178,10 @@ function createWorld(seed: number, faults: Faults): World {
     agent.kill();
     counts.agentKills += 1;
     const comesBack = nextFloat(random) < 0.6;
-    agenda.after(nextFloat(random) * 20_000, comesBack ? () => agent.start() : addAgent);
+    agenda.after(nextFloat(random) * 20_000, () => {
+      if (comesBack) agent.start();
+      else addAgent();
+    });
   };
 
   const cutLink = (): void => {
@@ -205,7 +217,7 @@ function createWorld(seed: number, faults: Faults): World {
         for (const node of coordinator.state?.nodes.keys() ?? []) {
           coordinator.dispatch({ kind: 'nodeUndrainAsked', request: null, node });
         }
-        for (let count = 0; count < 2; count += 1) addAgent();
+        for (let count = 0; count < 2; count += 1) addAgent({ network: true });
       });
     },
     isAtRest() {

@@ -25,7 +25,7 @@ const offer = (id: string, type: string, zone: string | null): InstanceOffer => 
   type,
   zone,
   spot: true,
-  shape: { slots: 2, cpus: 2, memoryBytes: 4 * 2 ** 30, isolation: 'strong' },
+  shape: { slots: 2, cpus: 2, memoryBytes: 4 * 2 ** 30, isolation: 'strong', network: false },
   pricePerHour: 0.02,
 });
 

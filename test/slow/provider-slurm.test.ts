@@ -18,7 +18,7 @@ const offer = (id: string, zone: string | null): InstanceOffer => ({
   type: 'job',
   zone,
   spot: false,
-  shape: { slots: 1, cpus: 1, memoryBytes: 256 * 2 ** 20, isolation: 'minimal' },
+  shape: { slots: 1, cpus: 1, memoryBytes: 256 * 2 ** 20, isolation: 'minimal', network: false },
   pricePerHour: 0,
 });
 

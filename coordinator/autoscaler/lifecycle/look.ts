@@ -2,6 +2,7 @@
 import type { InstanceId, NodeId } from '../../../protocol/wire/ids.ts';
 import type { FleetInstance, FleetPool } from '../plan/inputs.ts';
 import { secondsText } from '../plan/inputs.ts';
+import type { InstanceShape } from '../provider-port.ts';
 import { noteBoot, noteOfferFailure } from './failures.ts';
 import { isListingDue, pressEnds } from './listing.ts';
 import type { FleetState, FleetView, InstanceRecord, PoolRecord, SeenNode } from './state.ts';
@@ -200,6 +201,15 @@ function heldByFaults(pool: PoolRecord): { reason: string; untilMs: number } {
   return { reason: pool.faults.join(' '), untilMs: Number.POSITIVE_INFINITY };
 }
 
+/** Of an offer that the pools file no longer has. */
+const noShape: InstanceShape = {
+  slots: 0,
+  cpus: 0,
+  memoryBytes: 0,
+  isolation: 'none',
+  network: false,
+};
+
 function describe(
   state: FleetState,
   record: InstanceRecord,
@@ -211,7 +221,7 @@ function describe(
     instance: record.instance,
     pool: record.pool,
     offer: record.offer,
-    shape: offer?.shape ?? { slots: 0, cpus: 0, memoryBytes: 0, isolation: 'none' },
+    shape: offer?.shape ?? noShape,
     pricePerHour: record.pricePerHour,
     state: stateOf(record, node),
     requestedAtMs: record.requestedAtMs,

@@ -77,6 +77,7 @@ export interface OtherCapacity {
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly isolation: IsolationLevel;
+  readonly network: boolean;
   readonly images: readonly ImageDigest[];
   readonly namespaces: readonly NamespaceName[] | null;
 }

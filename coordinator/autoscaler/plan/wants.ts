@@ -120,6 +120,7 @@ function placesOn(row: DemandRow, carrier: OtherCapacity): number {
   if (!carrier.images.includes(row.imageDigest)) return 0;
   if (carrier.namespaces !== null && !carrier.namespaces.includes(row.namespace)) return 0;
   if (!isAtLeast(carrier.isolation, row.isolationMin)) return 0;
+  if (row.network && !carrier.network) return 0;
   const byCpus = row.cpus > 0 ? carrier.cpus / row.cpus : Number.POSITIVE_INFINITY;
   const byMemory =
     row.memoryBytes > 0 ? carrier.memoryBytes / row.memoryBytes : Number.POSITIVE_INFINITY;

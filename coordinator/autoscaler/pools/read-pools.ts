@@ -54,6 +54,7 @@ const offerFields = [
   'cpus',
   'memoryGiB',
   'isolation',
+  'allowNetwork',
   'pricePerHour',
 ];
 const instancesLimit = 10_000;
@@ -207,6 +208,7 @@ function readOffer(value: unknown, place: string): InstanceOffer {
       cpus,
       memoryBytes: Math.floor(memoryGiB * gib),
       isolation,
+      network: readSwitch(fields, 'allowNetwork', place),
     },
     pricePerHour: readNumber(fields, 'pricePerHour', {
       place,

@@ -187,6 +187,7 @@ export function createProcessProvider(
       ...['--cpus', String(shape.cpus)],
       ...['--memory-bytes', String(shape.memoryBytes)],
       ...mounts.flatMap((mount) => ['--mount', mount]),
+      ...(shape.network ? ['--allow-network'] : []),
       ...imageryAllow.flatMap((host) => ['--imagery-allow', host]),
       ...[instanceFlag, instance],
       ...['--exit-when-orphaned-seconds', String(Math.ceil(orphanMs / 1000))],

@@ -152,6 +152,8 @@ function unfitText(unfit: Unfit, node: CoreNode, group: Group): string {
       return `does not have the image ${spec.imageName}.`;
     case 'isolation':
       return `isolates "${node.profile?.isolation ?? 'none'}", less than "${spec.isolationMin}".`;
+    case 'network':
+      return 'gives tasks no network; its agent would need --allow-network.';
     case 'cpus':
       return `has ${capacity?.cpus ?? 0} cpus, not ${spec.cpus}.`;
     case 'memory':

@@ -16,10 +16,17 @@ import { servesNamespace } from '../views/nodes.ts';
 export function checkSatisfiable(
   services: Services,
   namespace: NamespaceName,
-  request: Pick<CheckedGroupRequest, 'cpus' | 'memoryBytes' | 'isolationMin'>,
+  request: Pick<CheckedGroupRequest, 'cpus' | 'memoryBytes' | 'isolationMin' | 'network'>,
 ): void {
-  const shapes = [...services.deps.fleet.shapes(), ...nodeShapes(services, namespace)];
-  if (shapes.length === 0) return;
+  const known = [...services.deps.fleet.shapes(), ...nodeShapes(services, namespace)];
+  if (known.length === 0) return;
+  const shapes = request.network ? known.filter(({ network }) => network) : known;
+  if (shapes.length === 0) {
+    throw new PerigeeError('unsatisfiable', 'No machine of this mesh gives tasks its network.', {
+      fix: 'Create the function without network=True, or have an agent (or `up`) started with --allow-network.',
+      details: { network: true },
+    });
+  }
   const fits = shapes.some(
     (shape) =>
       shape.cpus >= request.cpus &&
@@ -40,7 +47,7 @@ function nodeShapes(services: Services, namespace: NamespaceName): MachineShape[
     const { profile } = node;
     if (profile === null || !servesNamespace(node, namespace)) continue;
     const { cpus, memoryBytes } = profile.capacity;
-    shapes.push({ cpus, memoryBytes, isolation: profile.isolation });
+    shapes.push({ cpus, memoryBytes, isolation: profile.isolation, network: profile.network });
   }
   return shapes;
 }

@@ -64,9 +64,11 @@ function commonView(
     cpus: profile?.capacity.cpus ?? 0,
     memoryBytes: profile?.capacity.memoryBytes ?? 0,
     diskBytes: profile?.capacity.diskBytes ?? 0,
-    images: profile?.images.flatMap((image) => image.names) ?? [],
+    // Two builds of one image may both answer to its name.
+    images: [...new Set(profile?.images.flatMap((image) => image.names))],
     mounts: [...(profile?.mounts ?? [])],
     imagery: profile?.imagery ?? 'none',
+    network: profile?.network ?? false,
     holdings: 'holdings' in node ? describeHoldings(node) : { assets: 0, bytes: 0 },
     instance: profile?.instance ?? null,
     pid: profile?.pid ?? 0,

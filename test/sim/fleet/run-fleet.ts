@@ -60,7 +60,13 @@ export interface FleetResult {
 const stepMs = 1_000;
 const hoursMax = 24;
 const image = 'sha256:sim' as ImageDigest;
-const shape = { slots: 1, cpus: 1, memoryBytes: 1_000, isolation: 'standard' as const };
+const shape = {
+  slots: 1,
+  cpus: 1,
+  memoryBytes: 1_000,
+  isolation: 'standard' as const,
+  network: false,
+};
 const offerOf = (id: string, pricePerHour: number): InstanceOffer => ({
   id,
   type: id,
@@ -236,6 +242,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       priority: 0,
       imageDigest: image,
       isolationMin: 'standard',
+      network: false,
       cpus: 1,
       memoryBytes: 1,
       runnable: waiting.length,

@@ -19,6 +19,7 @@ interface UpOptions extends ShowOptions {
   meshPort?: number;
   mount?: string[];
   imageryAllow?: string[];
+  allowNetwork?: boolean;
   nodes?: number;
   pools?: string;
   logLevel?: string;
@@ -54,6 +55,10 @@ export function meshUp(context: CommandContext): Command {
       '--imagery-allow <host>',
       'HOST or HOST:PORT that tasks may read assets from though it is loopback or link-local; repeatable',
       collect,
+    )
+    .option(
+      '--allow-network',
+      'give functions that ask for it (network=True) this machine’s network',
     )
     .option('--nodes <n>', 'local nodes at most (default: the cores)', wholeNumber(0, nodesMax))
     .option('--pools <file>', 'JSON file of pools of machines elsewhere (docs/autoscaling.md)')
@@ -106,6 +111,7 @@ function coordinatorFlags(options: UpOptions, data: string): string[] {
   if (options.meshPort !== undefined) flags.push('--mesh-port', String(options.meshPort));
   for (const mount of options.mount ?? []) flags.push('--mount', mount);
   for (const host of options.imageryAllow ?? []) flags.push('--imagery-allow', host);
+  if (options.allowNetwork === true) flags.push('--allow-network');
   if (options.pools !== undefined) flags.push('--pools', resolve(options.pools));
   if (options.logLevel !== undefined) flags.push('--log-level', options.logLevel);
   return flags;

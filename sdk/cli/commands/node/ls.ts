@@ -49,7 +49,7 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'cpus', text: (node) => String(node.cpus), align: 'right' },
   { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
   { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
-  { title: 'images', text: (node) => [...new Set(node.images)].join(', ') },
+  { title: 'images', text: (node) => node.images.join(', ') },
 ];
 
 function stateOf(node: NodeView): string {

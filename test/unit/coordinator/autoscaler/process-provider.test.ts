@@ -29,7 +29,7 @@ describe('process provider', () => {
       {
         agentMain: join(import.meta.dirname, 'stand-in-agent.ts'),
         folder,
-        shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31 },
+        shape: { slots: 1, cpus: 1, memoryBytes: 2 ** 31, network: false },
         mounts: ['scenes=/tmp'],
         imageryAllow: ['127.0.0.1:9'],
         orphanMs: 60_000,

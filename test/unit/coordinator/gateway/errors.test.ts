@@ -63,7 +63,9 @@ const ways: Partial<Record<ErrorCode, () => Promise<Response>>> = {
   image_unknown: () => create({ image: 'perigee/geospatial:py2.8' }),
   version_mismatch: () => create({ python: { implementation: 'CPython', version: '3.11.4' } }),
   unsatisfiable: async () => {
-    mesh.fleet.shapes = [{ cpus: 8, memoryBytes: 16 * 1024 ** 3, isolation: 'standard' }];
+    mesh.fleet.shapes = [
+      { cpus: 8, memoryBytes: 16 * 1024 ** 3, isolation: 'standard', network: false },
+    ];
     const response = await create({ cpus: 9 });
     mesh.fleet.shapes = [];
     return response;
@@ -131,7 +133,9 @@ describe('a refused group', () => {
   });
 
   it('that asks for too much is told the most that there is', async () => {
-    mesh.fleet.shapes = [{ cpus: 4, memoryBytes: 8 * 1024 ** 3, isolation: 'reduced' }];
+    mesh.fleet.shapes = [
+      { cpus: 4, memoryBytes: 8 * 1024 ** 3, isolation: 'reduced', network: false },
+    ];
     const memory = await problem(await create({ memory: '9Gi' }));
     expect(memory.detail).toContain('The most that one has is 4 cpus, and 8.0 Gi of memory.');
     const isolation = await problem(await create({ isolationMin: 'strong' }));

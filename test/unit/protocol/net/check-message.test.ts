@@ -32,6 +32,7 @@ const hello = {
   mounts: ['scenes'],
   peerAddresses: ['/ip4/192.0.2.7/tcp/7482'],
   imagery: 'lazy',
+  network: true,
   pid: 77,
   held: [ref],
   draining: false,

@@ -72,6 +72,7 @@ describe('work becomes machines', () => {
       cpus: 8,
       memoryBytes: 1_000,
       isolation: 'strong' as const,
+      network: false,
       images: [image],
       namespaces: null,
     };
@@ -82,8 +83,22 @@ describe('work becomes machines', () => {
     ]);
   });
 
+  it('makes machines that give network for tasks that ask for it', () => {
+    const shape = { ...offer().shape, network: true };
+    const pools = [pool(), pool({ pool: 'open', offers: [offer({ shape })] })];
+    expect(decide({ demand: [row({ runnable: 1, network: true })], pools })).toEqual([
+      'create 1 open small',
+    ]);
+  });
+
   it('packs tasks by what they need', () => {
-    const shape = { slots: 4, cpus: 4, memoryBytes: 100, isolation: 'standard' as const };
+    const shape = {
+      slots: 4,
+      cpus: 4,
+      memoryBytes: 100,
+      isolation: 'standard' as const,
+      network: false,
+    };
     const pools = [pool({ offers: [offer({ shape })] })];
     expect(decide({ demand: [row({ runnable: 8 })], pools })).toEqual(['create 2 local small']);
     const demand = [row({ runnable: 4, memoryBytes: 60 })];
@@ -95,6 +110,7 @@ describe('work becomes machines', () => {
     ['the cpus', { cpus: 2 }],
     ['the memory', { memoryBytes: 2_000 }],
     ['the isolation', { isolationMin: 'strong' as const }],
+    ['the network', { network: true }],
   ])('makes nothing for a task whose needs exceed %s of the pool', (_, needs) => {
     expect(decide({ demand: [row({ runnable: 5, ...needs })] })).toEqual([]);
   });
