@@ -10,6 +10,7 @@ import type { Stream } from '@libp2p/interface';
 import { pipe } from 'it-pipe';
 import { isErrorCode, PerigeeError, toError } from '../base/errors.ts';
 import { checkFields, checkInteger, checkText, invalidField } from '../net/check-field.ts';
+import { closeMsMax, closing } from '../net/closing-stream.ts';
 import { createStreamReader, writeBytes, writeMessage } from '../net/stream-bytes.ts';
 import type { ImageDigest } from '../wire/ids.ts';
 import type { ImageArchive } from './image-archive.ts';
@@ -38,7 +39,6 @@ export interface ImageSource {
 
 /** Well below the time after which a silent stream is given up. */
 const preparingEveryMs = 5_000;
-const closeMsMax = 5_000;
 /** No image of this size could be packed in the patience of its asker. */
 const archiveBytesMax = 2 ** 42;
 
@@ -152,23 +152,6 @@ async function ask(
   } catch (caught) {
     stream.abort(toError(caught));
     throw caught;
-  }
-}
-
-async function* closing(
-  stream: Stream,
-  bytes: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let isWhole = false;
-  try {
-    yield* bytes;
-    isWhole = true;
-  } finally {
-    if (isWhole) {
-      await stream.close({ signal: AbortSignal.timeout(closeMsMax) }).catch((caught: unknown) => {
-        stream.abort(toError(caught));
-      });
-    } else stream.abort(new PerigeeError('unreachable', 'The download was given up.'));
   }
 }
 

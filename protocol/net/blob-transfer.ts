@@ -10,6 +10,7 @@ import type { BlobHash } from '../wire/ids.ts';
 import { blobBytesMax } from '../wire/limits.ts';
 import type { BlobAnswer, BlobRequest } from '../wire/messages.ts';
 import { checkBlobAnswer, checkBlobRequest } from './check-message.ts';
+import { closeMsMax, closing } from './closing-stream.ts';
 import { createStreamReader, writeBytes, writeMessage } from './stream-bytes.ts';
 
 /** What a server of blobs needs; refusals are thrown as PerigeeErrors. */
@@ -42,9 +43,6 @@ export async function serveBlobs(stream: Stream, source: BlobSource): Promise<vo
     await refuse(stream, toError(caught));
   }
 }
-
-/** How long a stream may take to be closed in order. */
-const closeMsMax = 5_000;
 
 async function serveGet(
   stream: Stream,
@@ -178,21 +176,4 @@ function readAnswer(message: unknown): number {
   if (checked.kind === 'ok') return checked.sizeBytes;
   const code = isErrorCode(checked.code) ? checked.code : 'internal';
   throw new PerigeeError(code, checked.message, { fix: checked.fix });
-}
-
-async function* closing(
-  stream: Stream,
-  bytes: AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let whole = false;
-  try {
-    yield* bytes;
-    whole = true;
-  } finally {
-    if (whole) {
-      await stream.close({ signal: AbortSignal.timeout(closeMsMax) }).catch((caught: unknown) => {
-        stream.abort(toError(caught));
-      });
-    } else stream.abort(new PerigeeError('unreachable', 'The download was given up.'));
-  }
 }
