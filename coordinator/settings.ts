@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { assert } from '../protocol/base/assert.ts';
 import { PerigeeError } from '../protocol/base/errors.ts';
 import { defaultCoreSettings } from './core/settings.ts';
+import { gatewayDefaults } from './gateway/settings.ts';
 
 type SettingType = 'integer' | 'number' | 'text' | 'switch' | 'list';
 
@@ -243,6 +244,15 @@ export const settingsTable = {
   }),
   diskRecheckMs: milliseconds({ default: 1_000, doc: 'Between two looks at the disk.' }),
 
+  callsPerSecondMax: integer({
+    default: gatewayDefaults.callsPerSecondMax,
+    doc: 'Calls of one access token a second in the long run; more are refused with rate_limited, which the SDKs wait out. 0 for any number.',
+  }),
+  callsBurst: integer({
+    default: gatewayDefaults.callsBurst,
+    min: 1,
+    doc: 'Calls at once by a token that has been quiet.',
+  }),
   connectionsMax: integer({ default: 2_000, min: 1, doc: 'libp2p connections at once.' }),
   greetingMsMax: milliseconds({ default: 10_000, doc: 'For an agent to say hello.' }),
   blockCacheBytesMax: bytes({ default: 64 * mib, doc: 'Blocks of arguments kept near at hand.' }),

@@ -241,6 +241,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         tls,
         behindProxy: settings.behindProxy,
         insecureHttp: settings.insecureHttp,
+        callsPerSecondMax: settings.callsPerSecondMax,
+        callsBurst: settings.callsBurst,
       },
     );
     stack.defer(() => gateway.stop());

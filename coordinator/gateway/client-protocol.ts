@@ -205,6 +205,7 @@ async function runCall(
   if (services.streams.isClosed) throw new PerigeeError('draining');
   // Looked up again for each call: the token may have been revoked since the stream was opened.
   const owner = { token, caller: await services.authenticator.authenticate(token) };
+  services.rateLimit.take(owner.caller.tokenId);
   const context: Context = { ...services, caller: owner.caller };
   if (call.upload !== null) {
     const upload = { bytes: call.upload.bytes, sizeBytes: null };

@@ -5,6 +5,7 @@ import { createClientEdge } from './client-protocol.ts';
 import { createCompletionHub } from './completions/hub.ts';
 import { createHttpEdge } from './http/server.ts';
 import type { GatewayDeps } from './ports.ts';
+import { createRateLimit } from './rate-limit.ts';
 import type { Services } from './services.ts';
 import type { GatewaySettings } from './settings.ts';
 import { createStreamGate } from './stream-gate.ts';
@@ -39,6 +40,7 @@ export function createGateway(deps: GatewayDeps, settings: GatewaySettings): Gat
     authenticator,
     completions: createCompletionHub(deps, settings),
     tasks: createTaskWatch(deps.driver),
+    rateLimit: createRateLimit(deps.clock, settings),
     streams: createStreamGate({ authenticator, clock: deps.clock }, settings.streamsMax),
     submissions: createSubmissionsInFlight(),
   };

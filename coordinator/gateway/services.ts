@@ -2,6 +2,7 @@
 import type { Authenticator, Caller } from './caller.ts';
 import type { CompletionHub } from './completions/hub.ts';
 import type { GatewayDeps } from './ports.ts';
+import type { RateLimit } from './rate-limit.ts';
 import type { GatewaySettings } from './settings.ts';
 import type { StreamGate } from './stream-gate.ts';
 import type { SubmissionsInFlight } from './submissions-in-flight.ts';
@@ -14,6 +15,7 @@ export interface Services {
   authenticator: Authenticator;
   completions: CompletionHub;
   tasks: TaskWatch;
+  rateLimit: RateLimit;
   streams: StreamGate;
   submissions: SubmissionsInFlight;
 }

@@ -18,6 +18,10 @@ export interface GatewaySettings {
   idleTimeoutMs: number;
   /** How long an idle connection is kept for the client's next request. */
   keepAliveTimeoutMs: number;
+  /** Calls of one token that are let through a second in the long run; 0 for any number. */
+  callsPerSecondMax: number;
+  /** Calls at once by a token that has been quiet. */
+  callsBurst: number;
   /** HTTP connections at once; more are not accepted. */
   connectionsMax: number;
   /** Completion and log streams open at once, over HTTP and libp2p; more are refused with queue_full. */
@@ -41,6 +45,9 @@ export const gatewayDefaults = {
   idleTimeoutMs: 60_000,
   // Above the usual pause of a person's script between two calls, so that the SDK's connection stays.
   keepAliveTimeoutMs: 75_000,
+  // Some times what one coordinator can answer to a single client that calls task by task.
+  callsPerSecondMax: 5_000,
+  callsBurst: 20_000,
   connectionsMax: 4_096,
   streamsMax: 4_096,
   recentOutcomesMax: 8_192,

@@ -150,6 +150,11 @@ export const errorTable = {
     'Wait until some are done; the SDKs do so by themselves.',
     { status: 429, exit: 'refused', retryable: true },
   ),
+  rate_limited: entry(
+    'The token makes more calls than it may.',
+    'Call less often, or several tasks at a time with map; the SDKs wait and try again by themselves.',
+    { status: 429, exit: 'refused', retryable: true },
+  ),
   disk_full: entry(
     'The coordinator’s disk is past its high-water mark; nothing new is taken.',
     'Free space below the data directory; what was accepted is safe and goes on.',

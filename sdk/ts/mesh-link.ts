@@ -67,6 +67,8 @@ export interface MeshLinkDependencies {
 
 const pauseFirstMs = 50;
 const pauseMaxMs = 2_000;
+/** Longest pause that the coordinator may ask for. */
+const toldMsMax = 60_000;
 /** Items read ahead of the consumer of a subscription before the sender is held back. */
 const itemsAheadMax = 64;
 const openMsMax = 15_000;
@@ -167,7 +169,7 @@ export function createMeshLink(
 /** Codes after which the same call may succeed by itself. A full disk needs a person. */
 export function isPassing(error: unknown): error is PerigeeError {
   if (!(error instanceof PerigeeError)) return false;
-  return ['unreachable', 'draining', 'queue_full'].includes(error.code);
+  return ['unreachable', 'draining', 'queue_full', 'rate_limited'].includes(error.code);
 }
 
 async function persistUntil<Value>(
@@ -177,20 +179,29 @@ async function persistUntil<Value>(
   let awaySinceMs: number | undefined;
   for (let failures = 0; ; failures += 1) {
     options.signal.throwIfAborted();
+    let toldMs = 0;
     try {
       return await attempt();
     } catch (caught) {
       options.signal.throwIfAborted();
       if (!isPassing(caught)) throw caught;
       // A full queue empties as tasks are done, however long they take.
-      if (caught.code === 'queue_full') awaySinceMs = undefined;
+      if (caught.code === 'queue_full' || caught.code === 'rate_limited') awaySinceMs = undefined;
       else {
         awaySinceMs ??= performance.now();
         if (performance.now() - awaySinceMs > options.awayMsMax()) throw caught;
       }
+      toldMs = toldPauseMs(caught);
     }
-    await pause(Math.min(pauseMaxMs, pauseFirstMs * 2 ** Math.min(failures, 10)), options.signal);
+    const ownMs = Math.min(pauseMaxMs, pauseFirstMs * 2 ** Math.min(failures, 10));
+    await pause(Math.max(ownMs, toldMs), options.signal);
   }
+}
+
+/** How long the coordinator asks to wait; 0 when it does not say. */
+function toldPauseMs(error: PerigeeError): number {
+  const { retryAfterSeconds } = error.details;
+  return typeof retryAfterSeconds === 'number' ? Math.min(retryAfterSeconds * 1000, toldMsMax) : 0;
 }
 
 interface CallStart {

@@ -10,11 +10,12 @@ const owners = new WeakMap<FastifyRequest, StreamOwner>();
 
 /**
  * Finds out who asks and remembers it with the request; runs before any body is read.
- * @throws PerigeeError token_missing, token_wrong, token_expired, token_revoked
+ * @throws PerigeeError token_missing, token_wrong, token_expired, token_revoked, rate_limited
  */
 export async function admit(services: Services, request: FastifyRequest): Promise<void> {
   const token = readBearer(request);
   const caller = await services.authenticator.authenticate(token);
+  services.rateLimit.take(caller.tokenId);
   owners.set(request, { caller, token: token ?? '' });
 }
 

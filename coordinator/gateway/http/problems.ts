@@ -36,7 +36,8 @@ export function problemHeaders(error: PerigeeError): Record<string, string> {
     'cache-control': 'no-store',
   };
   if (error.httpStatus === 401) headers['www-authenticate'] = 'Bearer realm="perigee"';
-  if (error.retryable) headers['retry-after'] = '1';
+  const { retryAfterSeconds } = error.details;
+  if (error.retryable) headers['retry-after'] = String(retryAfterSeconds ?? 1);
   return headers;
 }
 

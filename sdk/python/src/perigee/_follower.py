@@ -279,7 +279,7 @@ class Follower(object):
             except PerigeeError as error:
                 if error.code == 'cursor_expired' and with_cursor:
                     with_cursor = False
-                elif error.code in ('draining', 'queue_full'):
+                elif error.code in ('draining', 'queue_full', 'rate_limited'):
                     self._retry.after_loss(error, until)
                 else:
                     raise

@@ -155,7 +155,7 @@ class AssetChangedError(AssetError):
 
 
 class RateLimitError(PerigeeError):
-    """The mesh holds as many unfinished batches as it may."""
+    """The mesh holds as many unfinished batches as it may, or the token calls too often."""
 
     code = 'queue_full'
 
@@ -326,6 +326,7 @@ _BY_CODE = {
     'unsatisfiable': UnsatisfiableError,
     'too_large': TooLargeError,
     'queue_full': RateLimitError,
+    'rate_limited': RateLimitError,
     'unreachable': UnreachableError,
     'asset_not_found': AssetNotFoundError,
     'asset_denied': AssetDeniedError,
