@@ -2,11 +2,10 @@
  * Blobs on the agent's disk, by hash: each is fetched once, verified on the way, kept while it is in
  * use and after that while there is room.
  */
-import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { fetchBlob, verifyBlob } from '../../protocol/net/blob-transfer.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
@@ -53,18 +52,24 @@ export async function openBlobCache(
   const download = async (hash: BlobHash): Promise<void> => {
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(settings.dialMsMax)]);
     const stream = await host.open(settings.address, blobProtocol, { signal });
-    const { sizeBytes, bytes } = await fetchBlob(stream, { hash, offset: 0 });
+    const giveUp = (): void => stream.abort(toError(stopping.signal.reason));
+    stopping.signal.addEventListener('abort', giveUp, { once: true });
     const aside = `${pathOf(hash)}.part`;
+    // What a broken line has left is gone on with.
+    const offset = await sizeOfPart(aside);
+    let sizeBytes = offset;
     try {
-      await pipeline(
-        Readable.from(verifyBlob(bytes, { hash, sizeBytes })),
-        createWriteStream(aside, { mode: 0o644 }),
-        { signal: stopping.signal },
-      );
+      const download = await fetchBlob(stream, { hash, offset });
+      sizeBytes += download.sizeBytes;
+      const verified = verifyBlob(behindPart(aside, offset, download.bytes), { hash, sizeBytes });
+      await append(aside, skip(verified, offset));
       await rename(aside, pathOf(hash));
     } catch (caught) {
-      await rm(aside, { force: true });
+      const isLine = caught instanceof PerigeeError && lineCodes.has(caught.code);
+      if (!isLine) await rm(aside, { force: true });
       throw caught;
+    } finally {
+      stopping.signal.removeEventListener('abort', giveUp);
     }
     sizes.set(hash, sizeBytes);
     heldBytes += sizeBytes;
@@ -108,6 +113,51 @@ export async function openBlobCache(
       await Promise.allSettled(underWay.values());
     },
   };
+}
+
+/** The line broke: what has arrived is as good as the rest will be. */
+const lineCodes: ReadonlySet<string> = new Set(['unreachable', 'timed_out']);
+
+/** Piece by piece, so that what has come before the line breaks is on disk. */
+async function append(path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  const file = await open(path, 'a', 0o644);
+  try {
+    for await (const chunk of bytes) await file.writeFile(chunk);
+  } finally {
+    await file.close();
+  }
+}
+
+async function sizeOfPart(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (caught) {
+    const error = toError(caught);
+    if ('code' in error && error.code === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+/** The first bytes of a blob from the part on disk, the others as they come. */
+async function* behindPart(
+  path: string,
+  sizeBytes: number,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (sizeBytes > 0) yield* createReadStream(path, { end: sizeBytes - 1 });
+  yield* rest;
+}
+
+/** All but the first bytes. */
+async function* skip(
+  bytes: AsyncIterable<Uint8Array>,
+  count: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let left = count;
+  for await (const chunk of bytes) {
+    if (chunk.length > left) yield chunk.subarray(left);
+    left = Math.max(0, left - chunk.length);
+  }
 }
 
 /** Sizes of what an earlier run left, least recently used first; unfinished downloads are removed. */

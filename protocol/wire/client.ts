@@ -146,9 +146,9 @@ export interface ClientSubscriptions {
     input: Scoped & { id: string; attempt?: number | null; offset?: number; follow?: boolean };
     item: LogItem;
   };
-  /** The payload, tag first, blob references resolved; items are its bytes in order. */
-  'tasks.result': { input: Scoped & { id: string }; item: Uint8Array };
-  'tasks.arguments': { input: Scoped & { id: string }; item: Uint8Array };
+  /** The payload, tag first, blob references resolved; items are its bytes in order, from `offset` on. */
+  'tasks.result': { input: Scoped & { id: string; offset?: number }; item: Uint8Array };
+  'tasks.arguments': { input: Scoped & { id: string; offset?: number }; item: Uint8Array };
   /** What the build of an image printed, from `offset` on; with `follow`, until the build is over. */
   'images.log': {
     input: Scoped & { id: string; offset?: number; follow?: boolean };

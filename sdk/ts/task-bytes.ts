@@ -8,7 +8,7 @@ import type { TaskHandle } from './task-handle.ts';
 /** A transfer that moves nothing for so long is begun again. */
 const silenceMsMax = 30_000;
 
-/** The payload of a done task's result, or of its arguments; begun again when the line breaks. */
+/** The payload of a done task's result, or of its arguments; goes on where it was when the line breaks. */
 export async function fetchPayload(
   handle: TaskHandle,
   name: 'tasks.result' | 'tasks.arguments',
@@ -17,12 +17,25 @@ export async function fetchPayload(
   using deadline = createDeadline(options, `Fetching the payload of task ${handle.tuid}`);
   const { signal } = deadline;
   const { link } = handle.context;
-  return link.persist(async () => {
-    const parts: Uint8Array[] = [];
-    const items = link.subscribe(name, { id: handle.tuid }, { signal, silenceMsMax });
-    for await (const part of items) parts.push(part);
-    return Buffer.concat(parts);
-  }, signal);
+  const parts: Uint8Array[] = [];
+  let heldBytes = 0;
+  const readOn = async (): Promise<boolean> => {
+    const offset = heldBytes;
+    try {
+      const items = link.subscribe(name, { id: handle.tuid, offset }, { signal, silenceMsMax });
+      for await (const part of items) {
+        parts.push(part);
+        heldBytes += part.length;
+      }
+      return true;
+    } catch (caught) {
+      // As long as it moves, the line is not given up.
+      if (heldBytes > offset && isPassing(caught)) return false;
+      throw caught;
+    }
+  };
+  while (!(await link.persist(readOn, signal)));
+  return Buffer.concat(parts, heldBytes);
 }
 
 /**

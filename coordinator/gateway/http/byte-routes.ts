@@ -84,19 +84,7 @@ export function addBlobRoutes(server: FastifyInstance, services: Services): void
     const offset = findRangeStart(request.headers.range);
     const input = { ...inputOf(request), ...(offset === null ? {} : { offset }) };
     const blob = await getBlob(contextOf(services, request), input);
-    const left = blob.sizeBytes - blob.offset;
-    const range = `bytes ${blob.offset}-${blob.sizeBytes - 1}/${blob.sizeBytes}`;
-    const isPart = offset !== null && left > 0;
-    await answer(services, request, reply, {
-      status: isPart ? 206 : 200,
-      headers: {
-        'content-type': octets,
-        'content-length': left,
-        'accept-ranges': 'bytes',
-        ...(isPart ? { 'content-range': range } : {}),
-      },
-      chunks: () => blob.bytes,
-    });
+    await answer(services, request, reply, rangedAnswer(blob, offset));
   });
 }
 
@@ -105,12 +93,10 @@ export function addStreamRoutes(server: FastifyInstance, services: Services): vo
   const payload =
     (open: (context: Context, input: ReturnType<typeof inputOf>) => Promise<PayloadBytes>) =>
     async (request: FastifyRequest, reply: FastifyReply) => {
-      const { sizeBytes, bytes } = await open(contextOf(services, request), inputOf(request));
-      await answer(services, request, reply, {
-        status: 200,
-        headers: { 'content-type': octets, 'content-length': sizeBytes },
-        chunks: () => bytes,
-      });
+      const offset = findRangeStart(request.headers.range);
+      const input = { ...inputOf(request), ...(offset === null ? {} : { offset }) };
+      const opened = await open(contextOf(services, request), input);
+      await answer(services, request, reply, rangedAnswer(opened, offset));
     };
   server.get('/v1/tasks/:id/result', payload(getResult));
   server.get('/v1/tasks/:id/arguments', payload(getArguments));
@@ -143,6 +129,24 @@ export function addStreamRoutes(server: FastifyInstance, services: Services): vo
       chunks: (signal) => services.completions.stream({ ...wanted, signal }),
     });
   });
+}
+
+/** Bytes that a client may go on with after a cut: `asked` is what its Range said. */
+function rangedAnswer(found: PayloadBytes, asked: number | null): StreamAnswer {
+  const { sizeBytes, offset, bytes } = found;
+  const left = sizeBytes - offset;
+  const isPart = asked !== null && left > 0;
+  const range = `bytes ${offset}-${sizeBytes - 1}/${sizeBytes}`;
+  return {
+    status: isPart ? 206 : 200,
+    headers: {
+      'content-type': octets,
+      'content-length': left,
+      'accept-ranges': 'bytes',
+      ...(isPart ? { 'content-range': range } : {}),
+    },
+    chunks: () => bytes,
+  };
 }
 
 function answer(

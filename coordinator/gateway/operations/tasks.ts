@@ -11,14 +11,17 @@ import type { StoredOutcome } from '../../store/port.ts';
 import { readNamespace, readOwnNamespace, requireWriter } from '../caller.ts';
 import { readLogTail } from '../completions/encode-outcome.ts';
 import type { Input } from '../input/fields.ts';
-import { readText } from '../input/fields.ts';
+import { readIntegerOr, readText } from '../input/fields.ts';
 import type { Context, Services } from '../services.ts';
 import { findOpenTask, viewTask } from '../views/tasks.ts';
 import { getTask } from './find-group.ts';
 
 /** A payload of known size, blob references resolved. */
 export interface PayloadBytes {
+  /** Of all of it. */
   sizeBytes: number;
+  /** Where `bytes` begin. */
+  offset: number;
   bytes: AsyncIterable<Uint8Array>;
 }
 
@@ -83,7 +86,7 @@ export async function getResult(context: Context, input: Input): Promise<Payload
       { fix: `GET /v1/tasks/${id} says how.`, details: { state: 'done', code: status } },
     );
   }
-  return openPayload(context, result);
+  return openPayload(context, input, result);
 }
 
 /** The arguments of a task. */
@@ -91,7 +94,7 @@ export async function getArguments(context: Context, input: Input): Promise<Payl
   const namespace = readOwnNamespace(context.caller, input);
   const { task, batch } = await getTask(context, namespace, readText(input, 'id', 200));
   const block = await context.deps.store.getBlock(task.batch);
-  return openPayload(context, payloadAt(block, indexBlock(block, batch.count), task.index));
+  return openPayload(context, input, payloadAt(block, indexBlock(block, batch.count), task.index));
 }
 
 /** The outcome of a task, or else where it is; neither for the moment in which its outcome is stored. */
@@ -113,14 +116,15 @@ export async function groupName(services: Services, group: GroupId): Promise<str
   return live?.spec.name ?? (await services.deps.store.findGroup(group))?.spec.name ?? '';
 }
 
-function openPayload(services: Services, payload: Uint8Array): PayloadBytes {
+/** Payloads never change, so that one that broke off may be gone on with from where it was. */
+function openPayload(services: Services, input: Input, payload: Uint8Array): PayloadBytes {
   const reference = findBlobReference(payload);
-  if (reference === undefined) return { sizeBytes: payload.length, bytes: once(payload) };
-  const blob = services.deps.blobs.read(reference.hash);
-  return {
-    sizeBytes: reference.sizeBytes + 1,
-    bytes: prefixed(Uint8Array.of(reference.tag), blob),
-  };
+  const sizeBytes = reference === undefined ? payload.length : reference.sizeBytes + 1;
+  const offset = readIntegerOr(input, 'offset', { min: 0, max: sizeBytes, fallback: 0 });
+  if (reference === undefined) return { sizeBytes, offset, bytes: once(payload.subarray(offset)) };
+  const blob = services.deps.blobs.read(reference.hash, Math.max(0, offset - 1));
+  const bytes = offset === 0 ? prefixed(Uint8Array.of(reference.tag), blob) : blob;
+  return { sizeBytes, offset, bytes };
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

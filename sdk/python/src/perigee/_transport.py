@@ -173,8 +173,11 @@ class Exchange(object):
     def __init__(self, transport, method, path, body, headers):
         self._transport = transport
         self._method = method
+        self._path = path
         self._body = body
-        self._head = transport._head(method, path, body, headers)
+        self._headers = list(headers)
+        # What has arrived of an answer that can be gone on with after a cut.
+        self._held, self._held_bytes = [], 0
         self._failure = None
         self._connection = None
         try:
@@ -195,6 +198,7 @@ class Exchange(object):
             if self._connection is not None:
                 # A kept connection may have been closed meanwhile: that says nothing of the mesh.
                 was_kept = self._connection.requests > 1
+                held_bytes = self._held_bytes
                 try:
                     answer = self._receive()
                     self._transport._has_answered = True
@@ -202,7 +206,10 @@ class Exchange(object):
                         return _checked(answer)
                     retry.after_refusal(answer)
                 except ConnectionLost as error:
-                    if not was_kept:
+                    if self._held_bytes > held_bytes:
+                        # As long as it moves, the line is not given up.
+                        retry = self._transport.retrying()
+                    elif not was_kept:
                         retry.after_loss(error)
             else:
                 retry.after_loss(self._failure)
@@ -225,7 +232,7 @@ class Exchange(object):
         if connection is None:
             connection = self._transport._connect()
         try:
-            connection.send(self._head, self._body, monotonic() + SILENCE_SECONDS
+            connection.send(self._head(), self._body, monotonic() + SILENCE_SECONDS
                             + len(self._body) / 1e5)
             return connection
         except TimedOut:
@@ -238,13 +245,39 @@ class Exchange(object):
             connection.close()
             raise
 
+    def _head(self):
+        headers = self._headers
+        if self._held_bytes:
+            headers = headers + [('Range', 'bytes=%d-' % self._held_bytes)]
+        return self._transport._head(self._method, self._path, self._body, headers)
+
+    def _read_body(self, response):
+        """The whole body: what earlier tries have received, then the rest."""
+        if response.status == 206:
+            if not response.headers.get('content-range', '').startswith('bytes %d-' % self._held_bytes):
+                self._held, self._held_bytes = [], 0
+                raise ConnectionLost('the answer is another part than was asked for')
+        else:
+            self._held, self._held_bytes = [], 0
+        if (self._method != 'GET' or response.status not in (200, 206)
+                or response.headers.get('accept-ranges') != 'bytes'):
+            return response.read_all(SILENCE_SECONDS)
+        while not response.is_done:
+            try:
+                piece = response.read_some(monotonic() + SILENCE_SECONDS)
+            except TimedOut:
+                raise ConnectionLost('the coordinator fell silent')
+            self._held.append(piece)
+            self._held_bytes += len(piece)
+        return b''.join(self._held)
+
     def _receive(self):
         connection, self._connection = self._connection, None
         try:
             response = connection.read_response(monotonic() + SILENCE_SECONDS)
             if self._method == 'HEAD':
                 response.skip_body()
-            answer = Answer(response.status, response.headers, response.read_all(SILENCE_SECONDS))
+            answer = Answer(response.status, response.headers, self._read_body(response))
         except TimedOut:
             connection.close()
             raise ConnectionLost('the coordinator fell silent')
@@ -286,10 +319,11 @@ class Retry(object):
     def after_refusal(self, answer):
         """Pauses after a 429 or 5xx answer; raises what it says when that has lasted too long.
 
-        A full queue is waited for without end: the coordinator is well, and says so each time.
+        A full queue, or a rate, is waited for without end: the coordinator is well, and says so each
+        time.
         """
         refusal = _refusal(answer)
-        if refusal.code != 'queue_full' and self._is_over():
+        if refusal.code not in ('queue_full', 'rate_limited') and self._is_over():
             raise refusal
         told = answer.headers.get('retry-after', '')
         self._pause(max(self._pause_seconds, float(told) if told.isdigit() else 0.0), refusal)
