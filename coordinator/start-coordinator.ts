@@ -39,6 +39,7 @@ import { openBlobStore } from './store/blob-store.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
+import { createOutputSweep } from './store/output-sweep.ts';
 import type { Store } from './store/port.ts';
 
 export interface StartDeps {
@@ -97,6 +98,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const store = openSqliteStore(directory.databaseFile);
     stack.defer(() => store.close());
     const blobs = await openBlobStore(directory.blobFolder);
+    const outputSweep = createOutputSweep({ store, blobs, clock, log });
+    stack.defer(() => outputSweep.stop());
     const tokens = await readDirectoryTokens(store, { folder: settings.data, nowMs: Date.now() });
     const host = await createMeshHost({
       key: await loadMeshKey(join(settings.data, 'mesh.key')),
@@ -138,6 +141,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         driver,
         store,
         blobs,
+        disk,
         clock,
         async locate(node, query) {
           // A node that has just said that it reads an asset is found by whoever asks after it.
@@ -250,6 +254,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const known = await tellKnownImages({ driver, catalogue, images, log });
     stack.defer(() => known.stop());
     await mesh.start();
+    outputSweep.start();
     await builds.start();
     await importer.start();
     const { url } = await gateway.start();

@@ -16,7 +16,7 @@ import type { AgentMessage, CoordinatorMessage, Grants } from '../protocol/wire/
 import { findBlobReference, isPayload } from '../protocol/wire/payload.ts';
 import type { Failure } from '../protocol/wire/task.ts';
 import type { AgentEffect, ExitReason, FedTask } from './core/effects.ts';
-import type { AgentEvent, EndedTask, GrantedRun, WorkerEnd } from './core/events.ts';
+import type { AgentEvent, EndedTask, GrantedRun, SpooledOutput, WorkerEnd } from './core/events.ts';
 import type { AgentState } from './core/state.ts';
 import { step } from './core/step.ts';
 import type { LogForwarder } from './mesh/log-forwarder.ts';
@@ -46,6 +46,8 @@ export interface DriverDeps {
   images: { fetch(digest: ImageDigest): Promise<void> };
   /** Stores a spool file and removes it; answers the payload that refers to it. */
   uploadResult(result: { path: string; tag: number }): Promise<Uint8Array>;
+  /** Stores a file that a task gave out, and removes it here. */
+  uploadOutput(output: SpooledOutput): Promise<void>;
   removeFile(path: string): Promise<void>;
   findImage(
     digest: ImageDigest,
@@ -163,6 +165,9 @@ export function createDriver(
       case 'uploadResult':
         uploadResult(effect);
         break;
+      case 'uploadOutput':
+        uploadOutput(effect);
+        break;
       case 'removeResult':
         deps.removeFile(effect.path).catch(warnOf('A result could not be removed'));
         break;
@@ -234,6 +239,18 @@ export function createDriver(
       (payload) => dispatch({ kind: 'resultUploaded', attempt, payload }),
       (caught: unknown) =>
         dispatch({ kind: 'resultUploadFailed', attempt, ...transferFailure(caught) }),
+    );
+  };
+  const uploadOutput = (effect: Extract<AgentEffect, { kind: 'uploadOutput' }>): void => {
+    const { attempt, output } = effect;
+    const { name } = output;
+    deps.uploadOutput(output).then(
+      () => dispatch({ kind: 'outputUploaded', attempt, name }),
+      (caught: unknown) => {
+        const failure = transferFailure(caught);
+        deps.warn(`Output ${name} of a task could not be handed in: ${failure.message}`);
+        dispatch({ kind: 'outputUploadFailed', attempt, name, ...failure });
+      },
     );
   };
   const warnOf = (what: string) => (caught: unknown) => {

@@ -27,6 +27,7 @@ import { measureDisk, measureMachine } from './machine.ts';
 import type { NoticeKind } from './machine-notice.ts';
 import { watchNotices } from './machine-notice.ts';
 import { peerListenAddresses } from './mesh/peer-listen.ts';
+import { outputLimitsOf } from './outputs/limits.ts';
 import { formatAgentMark, readAgentMark } from './runner/agent-mark.ts';
 import type { LazyAssets } from './runner/worker-deps.ts';
 import type { AgentSettings } from './settings.ts';
@@ -93,6 +94,7 @@ async function runAgent(
       allowNone: settings.insecure,
       allowNetwork: settings.allowNetwork,
       limits: defaultWorkerLimits,
+      outputs: outputLimitsOf(settings),
     }),
     findImages(perigeeHome(process.env), {
       arch: process.arch,

@@ -7,6 +7,7 @@ import { isAtLeast, isolationLevels } from '../protocol/wire/task.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 import { imagerySettingsTable } from './imagery/settings.ts';
+import { outputSettingsTable } from './outputs/limits.ts';
 import type { Entry, NumberEntry, TextEntry } from './setting-entry.ts';
 import { milliseconds } from './setting-entry.ts';
 
@@ -249,6 +250,7 @@ export const agentSettingsTable = {
     env: 'PERIGEE_IMAGE_ARCHIVES_BYTES_MAX',
     doc: 'Packed images kept on disk for other nodes; the longest unused go first.',
   },
+  ...outputSettingsTable,
   logBytesMax: {
     type: 'number',
     unit: 'bytes',

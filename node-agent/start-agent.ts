@@ -22,7 +22,7 @@ import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
 import { createLogForwarder } from './mesh/log-forwarder.ts';
 import { createPeers } from './mesh/peers.ts';
-import { uploadResult } from './mesh/upload-result.ts';
+import { uploadOutput, uploadResult } from './mesh/upload-result.ts';
 import type { Runner } from './runner/port.ts';
 
 export interface AgentDeps {
@@ -109,7 +109,13 @@ export async function startAgent(
   });
   const warn = (message: string): void => log.warn({}, message);
   const stopping = new AbortController();
-  const uploads = new Set<Promise<Uint8Array>>();
+  const uploads = new Set<Promise<unknown>>();
+  const track = <Value>(upload: Promise<Value>): Promise<Value> => {
+    uploads.add(upload);
+    return upload.finally(() => uploads.delete(upload));
+  };
+  const dialSignal = (): AbortSignal =>
+    AbortSignal.any([stopping.signal, AbortSignal.timeout(blobDialMsMax)]);
 
   const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
   const images = createMeshImages(
@@ -136,12 +142,10 @@ export async function startAgent(
         offerLogs: () => link.offerLogs(),
         reset: () => link.reset(),
       },
-      uploadResult(result) {
-        const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(blobDialMsMax)]);
-        const upload = uploadResult(host, profile.address, { ...result, signal });
-        uploads.add(upload);
-        return upload.finally(() => uploads.delete(upload));
-      },
+      uploadResult: (result) =>
+        track(uploadResult(host, profile.address, { ...result, signal: dialSignal() })),
+      uploadOutput: (output) =>
+        track(uploadOutput(host, profile.address, { ...output, signal: dialSignal() })),
       images,
       removeFile: (path) => rm(path, { force: true }),
       findImage: (digest) => images.find(digest),

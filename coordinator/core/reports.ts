@@ -114,7 +114,7 @@ function takeOutcome(
 
 /** The reported outcome alone, with a runtime that fits the coordinator's own clock (decision 20). */
 function outcomeOf(turn: Turn, task: OpenTask, report: AttemptOutcome): AttemptOutcome {
-  const { status, result, failure, runtimeMs, peakMemoryBytes, logBytes } = report;
+  const { status, result, failure, runtimeMs, peakMemoryBytes, logBytes, outputs } = report;
   const possibleMs = turn.now - task.grantedAtMs;
   const known = Number.isFinite(runtimeMs) ? runtimeMs : possibleMs;
   return {
@@ -124,6 +124,7 @@ function outcomeOf(turn: Turn, task: OpenTask, report: AttemptOutcome): AttemptO
     runtimeMs: Math.max(0, Math.min(known, possibleMs)),
     peakMemoryBytes,
     logBytes,
+    ...(outputs === undefined ? {} : { outputs }),
   };
 }
 

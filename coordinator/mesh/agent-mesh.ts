@@ -12,7 +12,7 @@ import type { BlobStore, Store } from '../store/port.ts';
 import { admitNode } from './admission.ts';
 import { createBlockCache } from './block-cache.ts';
 import { checkResults, hasReferences } from './check-results.ts';
-import { createNodeBlobs } from './node-blobs.ts';
+import { createNodeBlobs, type NodeBlobDeps } from './node-blobs.ts';
 import { createOutbox } from './outbox.ts';
 import type { Session, SessionDeps, SessionSettings } from './session.ts';
 import { startSession } from './session.ts';
@@ -22,6 +22,7 @@ export interface AgentMeshDeps {
   driver: Pick<RunningDriver, 'appendLogs' | 'dispatch' | 'isBehind' | 'onTick'>;
   store: Store;
   blobs: BlobStore;
+  disk: NodeBlobDeps['disk'];
   clock: { nowMs(): number };
   /** Whether the attempt is the node's at present, by the core's state. */
   holds(node: NodeId, attempt: AttemptRef): boolean;

@@ -1,23 +1,26 @@
 /**
- * A report may refer only to blobs that its node has put: the reference gives the namespace the
- * right to read the blob, so a made-up one could hand out what belongs to another.
+ * A report may refer only to blobs that its node has put, as a result or as outputs: the reference
+ * gives the namespace the right to read the blob, so a made-up one could hand out what belongs to
+ * another.
  */
 
-import type { AttemptRef, NodeId } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, NodeId } from '../../protocol/wire/ids.ts';
 import { findBlobReference } from '../../protocol/wire/payload.ts';
 import type { AttemptOutcome } from '../../protocol/wire/task.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 export interface ResultCheckDeps {
   store: Pick<Store, 'hasUploaded'>;
-  blobs: Pick<BlobStore, 'has'>;
+  blobs: Pick<BlobStore, 'has' | 'size'>;
 }
 
 type Outcome = AttemptRef & AttemptOutcome;
 
 /** Whether any outcome refers to a blob: only then the check is worth its wait. */
 export function hasReferences(outcomes: readonly Outcome[]): boolean {
-  return outcomes.some((outcome) => findBlobReference(outcome.result) !== undefined);
+  return outcomes.some(
+    (outcome) => outcome.outputs !== undefined || findBlobReference(outcome.result) !== undefined,
+  );
 }
 
 /** The same outcomes; one whose blob is not there is a crash of its attempt. */
@@ -28,24 +31,39 @@ export async function checkResults(
 ): Promise<Outcome[]> {
   const checked: Outcome[] = [];
   for (const outcome of outcomes) {
-    const reference = findBlobReference(outcome.result);
-    const isThere =
-      reference === undefined ||
-      ((await deps.store.hasUploaded(node, reference.hash)) &&
-        (await deps.blobs.has(reference.hash)));
-    checked.push(isThere ? outcome : withoutResult(outcome));
+    checked.push((await findFault(deps, node, outcome)) ?? outcome);
   }
   return checked;
 }
 
-function withoutResult(outcome: Outcome): Outcome {
+/** The outcome as a failure, when something that it refers to is not there. */
+async function findFault(
+  deps: ResultCheckDeps,
+  node: NodeId,
+  outcome: Outcome,
+): Promise<Outcome | undefined> {
+  const has = async (hash: BlobHash): Promise<boolean> =>
+    (await deps.store.hasUploaded(node, hash)) && (await deps.blobs.has(hash));
+  const reference = findBlobReference(outcome.result);
+  if (reference !== undefined && !(await has(reference.hash))) {
+    return withoutResult(outcome, 'ResultMissing', 'a large result');
+  }
+  for (const { name, hash, sizeBytes } of outcome.outputs ?? []) {
+    if ((await has(hash)) && (await deps.blobs.size(hash)) === sizeBytes) continue;
+    return withoutResult(outcome, 'OutputMissing', `the output ${name}`);
+  }
+  return undefined;
+}
+
+function withoutResult(outcome: Outcome, name: string, what: string): Outcome {
+  const { outputs: _outputs, ...rest } = outcome;
   return {
-    ...outcome,
+    ...rest,
     status: 'crash',
     result: new Uint8Array(0),
     failure: {
-      name: 'ResultMissing',
-      message: 'The node reported a large result without having uploaded it.',
+      name,
+      message: `The node reported ${what} without having uploaded it.`,
       traceback: '',
     },
   };

@@ -1,4 +1,4 @@
-/** Blobs for agents: functions and arguments of the namespaces they serve, results that they made. */
+/** Blobs for agents: functions and arguments of the namespaces they serve, results and outputs that they made. */
 
 import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { BlobSource } from '../../protocol/net/blob-transfer.ts';
@@ -8,13 +8,18 @@ import { blobBytesMax } from '../../protocol/wire/limits.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 export interface NodeBlobDeps {
-  store: Pick<Store, 'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordUpload'>;
+  store: Pick<
+    Store,
+    'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordOutputBlob' | 'recordUpload'
+  >;
   blobs: BlobStore;
+  /** Keeps room for what was accepted: results are, outputs have to fit beside it. */
+  disk: { assertRoom(bytes: number): Promise<void> };
 }
 
 /** What one node may read and write. Nothing is remembered between requests: rights may change. */
 export function createNodeBlobs(deps: NodeBlobDeps, node: NodeId): BlobSource {
-  const { store, blobs } = deps;
+  const { store, blobs, disk } = deps;
   const mayRead = async (hash: BlobHash): Promise<boolean> => {
     const known = await store.findNode(node);
     if (known === undefined) return false;
@@ -31,12 +36,18 @@ export function createNodeBlobs(deps: NodeBlobDeps, node: NodeId): BlobSource {
       return blobs.size(hash);
     },
     read: (hash, offset) => blobs.read(hash, offset),
-    async write(hash, bytes, sizeBytes) {
+    async write(hash, bytes, { sizeBytes, isOutput }) {
       if ((await store.findNode(node)) === undefined) {
         throw new PerigeeError('forbidden', 'Only nodes of this mesh may put blobs.');
       }
+      const isThere = await blobs.touch(hash);
+      if (isOutput && !isThere) {
+        await disk.assertRoom(sizeBytes);
+        // Before the bytes: what is written without a later report is found again, and removed.
+        await store.recordOutputBlob(hash);
+      }
       const verified = verifyBlob(bytes, { hash, sizeBytes });
-      if (await blobs.has(hash)) {
+      if (isThere) {
         // Read to the end all the same: who names a hash without having its bytes gains nothing.
         for await (const chunk of verified) void chunk;
       } else {

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
@@ -68,13 +68,37 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
   return {
     has: async (hash) => (await sizeOf(hash)) !== undefined,
     size,
-    async *read(hash, offset = 0) {
+    async touch(hash) {
+      const now = new Date();
+      try {
+        await utimes(pathOf(hash), now, now);
+        return true;
+      } catch (caught) {
+        const error = toError(caught);
+        if ('code' in error && error.code === 'ENOENT') return false;
+        throw error;
+      }
+    },
+    async *read(hash, offset = 0, length = Number.POSITIVE_INFINITY) {
       await size(hash);
+      if (length <= 0) return;
       const stream = createReadStream(pathOf(hash), {
         start: offset,
+        end: offset + length - 1,
         highWaterMark: readChunkBytes,
       });
       for await (const chunk of stream) yield chunk as Uint8Array;
+    },
+    async remove(hash, putBeforeMs) {
+      try {
+        if ((await stat(pathOf(hash))).mtimeMs >= putBeforeMs) return false;
+      } catch (caught) {
+        const error = toError(caught);
+        if ('code' in error && error.code === 'ENOENT') return true;
+        throw error;
+      }
+      await rm(pathOf(hash), { force: true });
+      return true;
     },
     write,
     async writeBytes(bytes) {

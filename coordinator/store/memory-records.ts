@@ -3,6 +3,7 @@ import { assert } from '../../protocol/base/assert.ts';
 import type {
   AttemptRef,
   BatchNumber,
+  BlobHash,
   GroupId,
   NamespaceName,
   NodeId,
@@ -57,6 +58,7 @@ export interface MemoryRecords extends ImageRecords {
   meta: Map<string, string>;
   /** `namespace hash` and `node hash`. */
   blobRights: Set<string>;
+  outputBlobs: Set<BlobHash>;
 }
 
 /** Nothing saved yet. */
@@ -78,6 +80,7 @@ export function createMemoryRecords(): MemoryRecords {
     fleetEvents: [],
     meta: new Map(),
     blobRights: new Set(),
+    outputBlobs: new Set(),
     images: new Map(),
     imageLogs: new Map(),
   };
@@ -141,6 +144,9 @@ export function applySave(records: MemoryRecords, save: SaveEffect): void {
       });
       const reference = findBlobReference(save.outcome.result);
       if (reference !== undefined) records.blobRights.add(`${save.namespace} ${reference.hash}`);
+      for (const { hash } of save.outcome.outputs ?? []) {
+        records.blobRights.add(`${save.namespace} ${hash}`);
+      }
       return;
     }
   }

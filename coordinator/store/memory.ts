@@ -8,6 +8,7 @@ import type { AttemptRef, BlobHash, NamespaceName, NodeId } from '../../protocol
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type { ImageStore } from '../images/image.ts';
 import { createMemoryImages } from './memory-images.ts';
+import { createMemoryOutputs } from './memory-outputs.ts';
 import type { MemoryBatch, MemoryRecords, Save } from './memory-records.ts';
 import { appendLog, applySave, createMemoryRecords, logKey } from './memory-records.ts';
 import { restoreRecords } from './memory-restore.ts';
@@ -21,6 +22,7 @@ export function createMemoryStore(records: MemoryRecords = createMemoryRecords()
     ...createOutcomes(records),
     ...createAdministration(records),
     ...createMemoryImages(records),
+    ...createMemoryOutputs(records),
     close: async () => {},
   };
 }
@@ -180,6 +182,7 @@ function createAdministration(
   | keyof ImageStore
   | keyof ReturnType<typeof createWork>
   | keyof ReturnType<typeof createOutcomes>
+  | keyof ReturnType<typeof createMemoryOutputs>
 > {
   const { namespaces, tokens, nodes, instances, fleetEvents, meta, blobRights } = records;
   const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;

@@ -15,6 +15,7 @@ import { createAdministration } from './statements/administration.ts';
 import { createBlobStatements } from './statements/blobs.ts';
 import { createImageStatements } from './statements/images.ts';
 import { createLogStatements } from './statements/logs.ts';
+import { createOutputStatements } from './statements/outputs.ts';
 import { createOutcomeReader } from './statements/read-outcomes.ts';
 import { createWorkReader } from './statements/read-work.ts';
 import { readRestoredState } from './statements/restore.ts';
@@ -40,7 +41,8 @@ export function openSqliteStore(file: string): Store {
   const blobs = createBlobStatements(database, names);
   const logs = createLogStatements(database);
   const images = createImageStatements(database);
-  const saveOutcomes = createOutcomeWriter(database, names, blobs);
+  const outputs = createOutputStatements(database, names, blobs);
+  const saveOutcomes = createOutcomeWriter(database, { names, blobs, outputs });
   const saveWork = createWorkWriter(database, names, blobs);
   const outcomes = createOutcomeReader(database, names);
   const work = createWorkReader(database, names);
@@ -104,6 +106,12 @@ export function openSqliteStore(file: string): Store {
     mayReadBlob: (...args) => perform(() => blobs.mayRead(...args)),
     recordUpload: (...args) => perform(() => blobs.recordUpload(...args)),
     hasUploaded: (...args) => perform(() => blobs.hasUploaded(...args)),
+    listTaskOutputs: (...args) => perform(() => outputs.listTask(...args)),
+    findTaskOutput: (...args) => perform(() => outputs.find(...args)),
+    listGroupOutputs: (...args) => perform(() => outputs.listGroup(...args)),
+    recordOutputBlob: (...args) => perform(() => outputs.recordBlob(...args)),
+    listOutputBlobs: (...args) => perform(() => outputs.listBlobs(...args)),
+    forgetOutputBlob: (...args) => perform(() => outputs.forgetBlob(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
     saveImage: (...args) => perform(() => images.save(...args)),

@@ -12,7 +12,12 @@ import type {
   NodeId,
   TaskRef,
 } from '../../protocol/wire/ids.ts';
-import type { AttemptOutcome, GroupSpec, OutcomeStatus } from '../../protocol/wire/task.ts';
+import type {
+  AttemptOutcome,
+  GroupSpec,
+  OutcomeStatus,
+  TaskOutput,
+} from '../../protocol/wire/task.ts';
 import type { AttemptEnd, SaveEffect } from '../core/effects.ts';
 import type { RestoredState } from '../core/events.ts';
 import type { ImageStore } from '../images/image.ts';
@@ -33,6 +38,14 @@ export interface StoredOutcome extends TaskRef {
   outcome: AttemptOutcome;
   submittedAtMs: number;
   startedAtMs: number | null;
+  atMs: number;
+}
+
+/** A file that a task gave out, with the outcome that it belongs to. */
+export interface StoredOutput extends TaskRef, TaskOutput {
+  group: GroupId;
+  attempt: number;
+  /** When the outcome was recorded. */
   atMs: number;
 }
 
@@ -214,6 +227,24 @@ export interface Store extends ImageStore {
   recordUpload(node: NodeId, hash: BlobHash): Promise<void>;
   hasUploaded(node: NodeId, hash: BlobHash): Promise<boolean>;
 
+  /** By name; none for a task that is not done, or failed. `commit` saves them with a `saveOutcome`. */
+  listTaskOutputs(task: TaskRef): Promise<StoredOutput[]>;
+  findTaskOutput(task: TaskRef, name: string): Promise<StoredOutput | undefined>;
+  /** In order of tasks, then of names. */
+  listGroupOutputs(
+    group: GroupId,
+    options: { limit: number; cursor: string | null },
+  ): Promise<StorePage<StoredOutput>>;
+  /** Remembers that a blob comes as an output: only those are removed when nothing refers to them. */
+  recordOutputBlob(hash: BlobHash): Promise<void>;
+  /** Blobs that came as outputs, by hash, and whether a namespace may read them. */
+  listOutputBlobs(options: {
+    after: string;
+    limit: number;
+  }): Promise<{ hash: BlobHash; isReferenced: boolean }[]>;
+  /** The blob's bytes are gone: nobody has put it. */
+  forgetOutputBlob(hash: BlobHash): Promise<void>;
+
   saveInstance(instance: StoredInstance): Promise<void>;
   listInstances(options: { gone: boolean }): Promise<StoredInstance[]>;
   /** Keeps an event, and of all events the latest 2,000. */
@@ -233,8 +264,12 @@ export interface BlobStore {
   has(hash: BlobHash): Promise<boolean>;
   /** @throws PerigeeError not_found */
   size(hash: BlobHash): Promise<number>;
-  /** @throws PerigeeError not_found */
-  read(hash: BlobHash, offset?: number): AsyncIterable<Uint8Array>;
+  /** Marks a blob as put at this moment; false when it is not here. */
+  touch(hash: BlobHash): Promise<boolean>;
+  /** From `offset` on, at most `length` bytes. @throws PerigeeError not_found */
+  read(hash: BlobHash, offset?: number, length?: number): AsyncIterable<Uint8Array>;
+  /** Removes a blob that was last put before `putBeforeMs` (Unix ms); false when it is younger. */
+  remove(hash: BlobHash, putBeforeMs: number): Promise<boolean>;
   /**
    * Streams to a temporary file, verifies, syncs and renames.
    * @throws PerigeeError invalid_request when the bytes do not have that hash, too_large, disk_full.

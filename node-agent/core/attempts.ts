@@ -26,6 +26,7 @@ export function queueOutcome(turn: Turn, ref: AttemptRef, outcome: AttemptOutcom
     runtimeMs: outcome.runtimeMs,
     peakMemoryBytes: outcome.peakMemoryBytes,
     logBytes: outcome.logBytes,
+    ...(outcome.outputs === undefined ? {} : { outputs: outcome.outputs }),
   };
   turn.state.outbox.push(reported);
   turn.state.heldBytes += outcomeBytes(reported);
@@ -48,8 +49,13 @@ export function outcomeBytes(outcome: AttemptOutcome): number {
   const failure = outcome.failure;
   const text =
     failure === null ? 0 : failure.name.length + failure.message.length + failure.traceback.length;
-  return outcome.result.length + text + 100;
+  let outputs = 0;
+  for (const { metadata } of outcome.outputs ?? []) outputs += metadata.length + outputBytes;
+  return outcome.result.length + text + outputs + 100;
 }
+
+/** Name, hash and media type of one output. */
+const outputBytes = 400;
 
 /** Takes an attempt out of the phase that it is in and out of the state. */
 function releaseAttempt(turn: Turn, attempt: HeldAttempt): void {
@@ -57,7 +63,10 @@ function releaseAttempt(turn: Turn, attempt: HeldAttempt): void {
   const phase = attempt.phase;
   assert(phase.kind !== 'gone', `attempt ${formatTaskId(attempt)} ends once`);
   if (phase.kind === 'waiting') leaveWaiting(attempt);
-  if (phase.kind === 'storing') effects.push({ kind: 'removeResult', path: phase.path });
+  if (phase.kind === 'storing') {
+    if (phase.result !== null) effects.push({ kind: 'removeResult', path: phase.result.path });
+    for (const { path } of phase.outputs) effects.push({ kind: 'removeResult', path });
+  }
   if (attempt.blob !== null) releaseArgument(turn, attempt);
   attempt.phase = { kind: 'gone' };
   attempt.group.heldCount -= 1;

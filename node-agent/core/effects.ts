@@ -1,7 +1,7 @@
 /** Orders to the shell, performed in the order given. Nothing here waits for an answer but by an event. */
 import type { AttemptRef, BlobHash, ImageDigest } from '../../protocol/wire/ids.ts';
 import type { AttemptOutcome, GroupSpec } from '../../protocol/wire/task.ts';
-import type { ArgumentBlob } from './events.ts';
+import type { ArgumentBlob, SpooledOutput } from './events.ts';
 
 /** A task for a worker; the shell turns a blob into the path of its file. */
 export interface FedTask extends AttemptRef {
@@ -41,7 +41,8 @@ export type AgentEffect =
   /** Bring an image that this node lacks. */
   | { kind: 'fetchImage'; digest: ImageDigest }
   | { kind: 'uploadResult'; attempt: AttemptRef; path: string; tag: number }
-  /** The spool file of a result that nobody wants any more. */
+  | { kind: 'uploadOutput'; attempt: AttemptRef; output: SpooledOutput }
+  /** The spool file of a result or an output that nobody wants any more. */
   | { kind: 'removeResult'; path: string }
   /** The output of these attempts is not needed any more. */
   | { kind: 'forgetLogs'; attempts: readonly AttemptRef[] }

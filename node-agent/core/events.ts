@@ -6,7 +6,7 @@ import type {
   GroupId,
   ImageDigest,
 } from '../../protocol/wire/ids.ts';
-import type { Failure, GroupSpec } from '../../protocol/wire/task.ts';
+import type { Failure, GroupSpec, TaskOutput } from '../../protocol/wire/task.ts';
 
 /** An argument that travels as a blob: which one, and the tag of what it holds. */
 export interface ArgumentBlob {
@@ -39,6 +39,11 @@ export type WorkerEnd =
   | { kind: 'unstartable'; message: string }
   | { kind: 'unloadable'; code: 'exception' | 'version_mismatch'; failure: Failure };
 
+/** A file that a task gave out, on this node's disk. */
+export interface SpooledOutput extends TaskOutput {
+  path: string;
+}
+
 /** What became of a task that a worker ran; the same shape as the runner's own. */
 export interface EndedTask extends AttemptRef {
   status: 'success' | 'exception' | 'version_mismatch';
@@ -49,6 +54,8 @@ export interface EndedTask extends AttemptRef {
   runtimeMs: number;
   peakMemoryBytes: number;
   logBytes: number;
+  /** Successes only; left out when there are none. */
+  outputs?: readonly SpooledOutput[];
 }
 
 /** What the runner tells. */
@@ -84,7 +91,16 @@ export type FileEvent =
   | { kind: 'blobFailed'; hash: BlobHash; message: string; retryable: boolean }
   /** The result is on the coordinator's disk; `payload` refers to it. */
   | { kind: 'resultUploaded'; attempt: AttemptRef; payload: Uint8Array }
-  | { kind: 'resultUploadFailed'; attempt: AttemptRef; message: string; retryable: boolean };
+  | { kind: 'resultUploadFailed'; attempt: AttemptRef; message: string; retryable: boolean }
+  /** The output is on the coordinator's disk. */
+  | { kind: 'outputUploaded'; attempt: AttemptRef; name: string }
+  | {
+      kind: 'outputUploadFailed';
+      attempt: AttemptRef;
+      name: string;
+      message: string;
+      retryable: boolean;
+    };
 
 /** What became of an image that was asked for. */
 export type ImageEvent =

@@ -148,6 +148,10 @@ export function resultFailure(message: string): Failure {
   return failureOf('ResultNotStored', `The task's result could not be stored: ${message}`);
 }
 
+export function outputFailure(name: string, message: string): Failure {
+  return failureOf('OutputNotStored', `The task's output ${name} could not be stored: ${message}`);
+}
+
 /** Why this node could never run a task of a group; undefined when it could. */
 export function findMisfit(
   spec: GroupSpec,

@@ -1,9 +1,16 @@
-/** What became of blobs that were fetched and results that were stored. */
+/** What became of blobs that were fetched, and of results and outputs that were stored. */
 import type { BlobHash } from '../../protocol/wire/ids.ts';
+import type { AttemptOutcome, Failure } from '../../protocol/wire/task.ts';
 import { settleAttempt } from './attempts.ts';
-import type { FileEvent } from './events.ts';
-import { argumentFailure, failedOutcome, functionFailure, resultFailure } from './failures.ts';
-import type { Turn } from './state.ts';
+import type { FileEvent, SpooledOutput } from './events.ts';
+import {
+  argumentFailure,
+  failedOutcome,
+  functionFailure,
+  outputFailure,
+  resultFailure,
+} from './failures.ts';
+import type { AttemptPhase, HeldAttempt, Turn } from './state.ts';
 import { findAttempt, refOf } from './state.ts';
 import { makeWaiting } from './waiting.ts';
 
@@ -19,24 +26,57 @@ export function onFileEvent(turn: Turn, event: FileEvent): void {
       onResultUploaded(turn, event);
       break;
     case 'resultUploadFailed':
-      onResultUploadFailed(turn, event);
+      onUploadFailed(turn, event, resultFailure(event.message));
+      break;
+    case 'outputUploaded':
+      onOutputUploaded(turn, event);
+      break;
+    case 'outputUploadFailed':
+      onUploadFailed(turn, event, outputFailure(event.name, event.message));
       break;
   }
 }
 
-/** Tries again to store the results that failed. */
+/** Ends an attempt once its files are stored: at once when there are none. */
+export function storeFiles(
+  turn: Turn,
+  attempt: HeldAttempt,
+  ended: {
+    outcome: AttemptOutcome;
+    result: { path: string; tag: number } | null;
+    outputs: readonly SpooledOutput[];
+  },
+): void {
+  if (ended.result === null && ended.outputs.length === 0) {
+    settleAttempt(turn, attempt, ended.outcome);
+    return;
+  }
+  attempt.phase = { kind: 'storing', ...ended, retryAtMs: null };
+  storeNext(turn, attempt, attempt.phase);
+}
+
+/** Tries again to store what could not be stored. */
 export function retryUploads(turn: Turn, options: { atOnce: boolean }): void {
   for (const attempt of turn.state.attempts.values()) {
     const phase = attempt.phase;
     if (phase.kind !== 'storing' || phase.retryAtMs === null) continue;
     if (!options.atOnce && phase.retryAtMs > turn.now) continue;
     phase.retryAtMs = null;
-    turn.effects.push({
-      kind: 'uploadResult',
-      attempt: refOf(attempt),
-      path: phase.path,
-      tag: phase.tag,
-    });
+    storeNext(turn, attempt, phase);
+  }
+}
+
+type StoringPhase = Extract<AttemptPhase, { kind: 'storing' }>;
+
+/** The result first, then the outputs in order: what was stored is not sent again. */
+function storeNext(turn: Turn, attempt: HeldAttempt, phase: StoringPhase): void {
+  const [output] = phase.outputs;
+  if (phase.result !== null) {
+    turn.effects.push({ kind: 'uploadResult', attempt: refOf(attempt), ...phase.result });
+  } else if (output !== undefined) {
+    turn.effects.push({ kind: 'uploadOutput', attempt: refOf(attempt), output });
+  } else {
+    settleAttempt(turn, attempt, phase.outcome);
   }
 }
 
@@ -69,12 +109,25 @@ function onBlobFailed(turn: Turn, event: Extract<FileEvent, { kind: 'blobFailed'
 function onResultUploaded(turn: Turn, event: Extract<FileEvent, { kind: 'resultUploaded' }>): void {
   const attempt = findAttempt(turn.state, event.attempt);
   if (attempt === undefined || attempt.phase.kind !== 'storing') return;
-  settleAttempt(turn, attempt, { ...attempt.phase.outcome, result: event.payload });
+  const { phase } = attempt;
+  phase.result = null;
+  phase.outcome = { ...phase.outcome, result: event.payload };
+  storeNext(turn, attempt, phase);
 }
 
-function onResultUploadFailed(
+function onOutputUploaded(turn: Turn, event: Extract<FileEvent, { kind: 'outputUploaded' }>): void {
+  const attempt = findAttempt(turn.state, event.attempt);
+  if (attempt === undefined || attempt.phase.kind !== 'storing') return;
+  const { phase } = attempt;
+  if (phase.outputs[0]?.name !== event.name) return;
+  phase.outputs = phase.outputs.slice(1);
+  storeNext(turn, attempt, phase);
+}
+
+function onUploadFailed(
   turn: Turn,
-  event: Extract<FileEvent, { kind: 'resultUploadFailed' }>,
+  event: Extract<FileEvent, { kind: 'resultUploadFailed' | 'outputUploadFailed' }>,
+  failure: Failure,
 ): void {
   const { state, now } = turn;
   const attempt = findAttempt(state, event.attempt);
@@ -84,9 +137,5 @@ function onResultUploadFailed(
     phase.retryAtMs = now + state.settings.retryMs;
     return;
   }
-  settleAttempt(
-    turn,
-    attempt,
-    failedOutcome('exception', resultFailure(event.message), phase.outcome),
-  );
+  settleAttempt(turn, attempt, failedOutcome('exception', failure, phase.outcome));
 }

@@ -18,7 +18,7 @@ import type {
   GroupSpec,
 } from '../../protocol/wire/task.ts';
 import type { AgentEffect } from './effects.ts';
-import type { ArgumentBlob } from './events.ts';
+import type { ArgumentBlob, SpooledOutput } from './events.ts';
 import type { CoreSettings } from './settings.ts';
 
 export type AttemptPhase =
@@ -29,12 +29,14 @@ export type AttemptPhase =
   /** In the queue of a worker, not begun. */
   | { kind: 'fed'; worker: Worker }
   | { kind: 'running'; worker: Worker; startedAtMs: number }
-  /** Ended; its result is on its way to the coordinator's blobs. */
+  /** Ended; its files are on their way to the coordinator's blobs, one at a time. */
   | {
       kind: 'storing';
       outcome: AttemptOutcome;
-      path: string;
-      tag: number;
+      /** The spool file of its result; null once that is stored, or when it travels inline. */
+      result: { path: string; tag: number } | null;
+      /** Outputs that are not stored yet, the next one first. */
+      outputs: readonly SpooledOutput[];
       retryAtMs: number | null;
     }
   /** Not the node's any more; at most a worker's queue still names it. */

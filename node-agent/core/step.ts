@@ -46,6 +46,8 @@ function takeEvent(turn: Turn, event: AgentEvent): void {
     case 'blobFailed':
     case 'resultUploaded':
     case 'resultUploadFailed':
+    case 'outputUploaded':
+    case 'outputUploadFailed':
       onFileEvent(turn, event);
       break;
     case 'imageReady':

@@ -1,10 +1,10 @@
 /** What workers do, and what it means for the tasks that they have. */
 import { assert } from '../../protocol/base/assert.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
-import type { AttemptOutcome } from '../../protocol/wire/task.ts';
+import type { AttemptOutcome, TaskOutput } from '../../protocol/wire/task.ts';
 import { returnAttempt, settleAttempt } from './attempts.ts';
 import { measureTask } from './credit.ts';
-import type { EndedTask, WorkerEnd, WorkerEvent } from './events.ts';
+import type { EndedTask, SpooledOutput, WorkerEnd, WorkerEvent } from './events.ts';
 import {
   cancelledFailure,
   deathOutcome,
@@ -14,6 +14,7 @@ import {
   timeoutFailure,
   unstartableFailure,
 } from './failures.ts';
+import { storeFiles } from './files.ts';
 import type { EndCause, HeldAttempt, HeldGroup, Turn, Worker } from './state.ts';
 import { findRunning, refOf } from './state.ts';
 import { makeWaiting } from './waiting.ts';
@@ -113,24 +114,15 @@ function onTaskEnded(turn: Turn, worker: Worker, task: EndedTask): void {
     runtimeMs: task.runtimeMs,
     peakMemoryBytes: task.peakMemoryBytes,
     logBytes: task.logBytes,
+    ...(task.outputs === undefined ? {} : { outputs: task.outputs.map(toldOutput) }),
   };
-  if (task.resultPath === null) {
-    settleAttempt(turn, attempt, outcome);
-    return;
-  }
-  attempt.phase = {
-    kind: 'storing',
-    outcome,
-    path: task.resultPath,
-    tag: task.resultTag,
-    retryAtMs: null,
-  };
-  turn.effects.push({
-    kind: 'uploadResult',
-    attempt: refOf(attempt),
-    path: task.resultPath,
-    tag: task.resultTag,
-  });
+  const result = task.resultPath === null ? null : { path: task.resultPath, tag: task.resultTag };
+  storeFiles(turn, attempt, { outcome, result, outputs: task.outputs ?? [] });
+}
+
+/** What the coordinator is told of an output: all but where it lies here. */
+function toldOutput({ path: _path, ...output }: SpooledOutput): TaskOutput {
+  return output;
 }
 
 function onRetracted(turn: Turn, worker: Worker, refs: readonly AttemptRef[]): void {
@@ -265,5 +257,6 @@ function discardResult(turn: Turn, task: EndedTask): void {
   if (task.resultPath !== null) {
     turn.effects.push({ kind: 'removeResult', path: task.resultPath });
   }
+  for (const { path } of task.outputs ?? []) turn.effects.push({ kind: 'removeResult', path });
   turn.effects.push({ kind: 'forgetLogs', attempts: [refOf(task)] });
 }

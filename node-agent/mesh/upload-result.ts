@@ -1,4 +1,4 @@
-/** Stores a result that is too long to travel inline: its bytes as a blob, then a reference to it. */
+/** Stores what is too long to travel in a report: results and outputs, as blobs of the coordinator. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
@@ -24,6 +24,21 @@ export async function uploadResult(
   await putBlob(stream, { hash, sizeBytes, bytes: createReadStream(path) });
   await rm(path, { force: true });
   return encodeBlobReference({ tag, hash, sizeBytes });
+}
+
+/**
+ * Sends an output, whose hash is known from its writing, and removes it here.
+ * @throws PerigeeError too_large, disk_full, forbidden, unreachable
+ */
+export async function uploadOutput(
+  host: MeshHost,
+  address: string,
+  output: { path: string; hash: BlobHash; sizeBytes: number; signal: AbortSignal },
+): Promise<void> {
+  const { path, hash, sizeBytes, signal } = output;
+  const stream = await host.open(address, blobProtocol, { signal });
+  await putBlob(stream, { hash, sizeBytes, bytes: createReadStream(path), isOutput: true });
+  await rm(path, { force: true });
 }
 
 async function hashFile(path: string): Promise<BlobHash> {

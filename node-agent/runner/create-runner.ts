@@ -6,6 +6,9 @@ import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import { isAtLeast } from '../../protocol/wire/task.ts';
 import type { ImageryCache } from '../imagery/port.ts';
+import type { OutputLimits } from '../outputs/limits.ts';
+import { defaultOutputLimits } from '../outputs/limits.ts';
+import { createOutputSpool } from '../outputs/output-spool.ts';
 import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
@@ -48,6 +51,8 @@ export interface RunnerSettings {
   /** Whether groups that ask for network get the machine's. */
   allowNetwork: boolean;
   limits: WorkerLimits;
+  /** Of what tasks give out; `defaultOutputLimits` when left out. */
+  outputs?: OutputLimits;
 }
 
 /** The harness and the package of this checkout. */
@@ -170,6 +175,7 @@ function chooseLevel(probes: readonly LevelProbe[], settings: RunnerSettings): I
 function openRunner(parts: RunnerParts): ProcessRunner {
   const { settings, staging, isolation } = parts;
   const workers = new Map<WorkerNumber, Worker>();
+  const outputs = createOutputSpool(staging.spoolFolder, settings.outputs ?? defaultOutputLimits);
   const listeners: ((event: RunnerEvent) => void)[] = [];
   const emit = (event: RunnerEvent) => {
     if (event.kind === 'workerEnded') workers.delete(event.worker);
@@ -193,6 +199,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       cgroup: createGroup(parts, name, start),
       limits: settings.limits,
       mounts: settings.mounts,
+      outputs,
       imagery: parts.deps.imagery ?? null,
       lazy: parts.deps.lazy ?? null,
     });

@@ -62,6 +62,10 @@ PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT = 444, 445, 446
 
 
+#: The arguments of the call that runs, for what a task tells of itself (`perigee.outputs`); None between calls.
+current_call = None
+
+
 class Channel(object):
     """Frames over two descriptors. Every end of the agent ends this process."""
 
@@ -227,6 +231,7 @@ class Harness(object):
         try:
             try:
                 arguments, keywords = decode_arguments(frame[TASK_HEAD.size:], how)
+                remember_call((arguments, keywords))
                 result = self.function(*arguments, **keywords)
                 ended = monotonic()
                 body = encode_result(result, self.setup)
@@ -244,6 +249,7 @@ class Harness(object):
             self._write_parts(number, body)
             body = body[:1]
             flags |= FLAG_IN_PARTS
+        remember_call(None)
         peak = resource.getrusage(resource.RUSAGE_SELF)[2] * 1024
         head = DONE_HEAD.pack(
             DONE_HEAD.size - 4 + len(body), b'D', number, status, flags, max(0.0, ended - started), peak)
@@ -374,6 +380,11 @@ def decode_arguments(payload, how):
     else:
         raise ValueError('the arguments are encoded in a way that this harness does not know: %d' % tag)
     return arguments, dict((native(key), value) for key, value in keywords.items())
+
+
+def remember_call(call):
+    global current_call
+    current_call = call
 
 
 def encode_result(result, setup):

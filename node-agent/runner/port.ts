@@ -5,7 +5,7 @@
  * kill, and hears of it through `RunnerEvent`s.
  */
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
-import type { Failure, GroupSpec, IsolationLevel } from '../../protocol/wire/task.ts';
+import type { Failure, GroupSpec, IsolationLevel, TaskOutput } from '../../protocol/wire/task.ts';
 
 /** Numbered by the core, never reused within one run of the agent. */
 export type WorkerNumber = number;
@@ -54,6 +54,13 @@ export interface TaskResult extends AttemptRef {
   peakMemoryBytes: number;
   /** All bytes of output, the cut ones too. */
   logBytes: number;
+  /** Files that it gave out; the agent uploads and removes them. Left out when there are none. */
+  outputs?: readonly SpooledOutput[];
+}
+
+/** A file that a task gave out, on this node's disk; the same shape as the core's. */
+export interface SpooledOutput extends TaskOutput {
+  path: string;
 }
 
 /** Why a worker process is gone. */

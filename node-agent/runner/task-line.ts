@@ -12,7 +12,7 @@ import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { HarnessFrame } from './frames.ts';
 import { encodeFileTask, encodeTask, HarnessFrameError } from './frames.ts';
 import { LogKeeper } from './log-keeper.ts';
-import type { RunnerEvent, TaskInput, WorkerNumber } from './port.ts';
+import type { RunnerEvent, SpooledOutput, TaskInput, WorkerNumber } from './port.ts';
 import { copyToStage, tryLink } from './staging.ts';
 import type { TaskRun } from './task-run.ts';
 import { attemptOf, ResultSpool, resultOf } from './task-run.ts';
@@ -28,8 +28,8 @@ const logPassMs = 100;
 export interface TaskLineDeps {
   worker: WorkerNumber;
   emit(event: RunnerEvent): void;
-  /** A task with this number is over: what it was given may go. */
-  ended(number: number): void;
+  /** A task with this number is over: what it was given may go. Answers what it gave out, if it succeeded. */
+  ended(number: number, succeeded: boolean): readonly SpooledOutput[];
   now(): number;
   timers: Timers;
   /** Whether the harness may be written to now. */
@@ -124,9 +124,10 @@ export class TaskLine {
   takeDone(frame: Extract<HarnessFrame, { kind: 'done' }>): void {
     const run = this.#runOf(frame.task);
     run.log?.end();
-    const task = resultOf(run, frame);
+    const result = resultOf(run, frame);
     this.#written.shift();
-    this.#deps.ended(run.number);
+    const outputs = this.#deps.ended(run.number, result.status === 'success');
+    const task = outputs.length === 0 ? result : { ...result, outputs };
     if (run.stagedPath !== null) rmSync(run.stagedPath, { force: true });
     this.#taskMs =
       this.#taskMs === null ? frame.runtimeMs : this.#taskMs * 0.75 + frame.runtimeMs * 0.25;

@@ -2,6 +2,7 @@
 import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import type { LazyFiles } from '../imagery/fuse/lazy-files.ts';
 import type { ImageryCache } from '../imagery/port.ts';
+import type { OutputSpool } from '../outputs/output-spool.ts';
 import type { Cgroup } from './cgroup.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
@@ -30,6 +31,8 @@ export interface WorkerDeps {
   cgroup: Cgroup | null;
   limits: WorkerLimits;
   mounts: LaunchContext['mounts'];
+  /** Where the files that tasks give out wait to be handed in. */
+  outputs: OutputSpool;
   /** Null on a node that offers none. */
   imagery: ImageryCache | null;
   /** For assets above a size; null where all are fetched whole. */

@@ -11,13 +11,15 @@ import { toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { Door } from '../imagery/door/door.ts';
 import { openDoor } from '../imagery/door/door.ts';
+import type { OutputDoor } from '../outputs/output-door.ts';
+import { openOutputDoor } from '../outputs/output-door.ts';
 import type { HarnessFrame } from './frames.ts';
 import { encodeAcknowledgement, encodeQuit, encodeSetup, HarnessFrameReader } from './frames.ts';
 import type { LaunchPlan } from './launch.ts';
 import type { LaunchedWorker } from './launch-process.ts';
 import { launchWorker } from './launch-process.ts';
 import type { PipeReader } from './pipe-reader.ts';
-import type { TaskInput, WorkerEnd, WorkerStart } from './port.ts';
+import type { SpooledOutput, TaskInput, WorkerEnd, WorkerStart } from './port.ts';
 import { measureTree } from './process-tree.ts';
 import { copyToStage, tryLink } from './staging.ts';
 import { TaskLine } from './task-line.ts';
@@ -49,6 +51,7 @@ export class Worker {
   #results: PipeReader | null = null;
   #killer: WorkerKiller | null = null;
   #door: Door | null = null;
+  #outputDoor: OutputDoor | null = null;
   /** Told to end by the core. */
   #asked = false;
   /** Why it is being killed, when not by the core's wish. */
@@ -65,7 +68,7 @@ export class Worker {
     this.#line = new TaskLine({
       worker: start.worker,
       emit: deps.emit,
-      ended: (number) => this.#door?.endTask(number),
+      ended: (number, succeeded) => this.#endTask(number, succeeded),
       now: deps.now,
       timers: this.#timers,
       isWritable: () => this.#isWritable(),
@@ -126,7 +129,7 @@ export class Worker {
 
   async #run(): Promise<WorkerEnd> {
     const deps = this.#deps;
-    await this.#openDoor();
+    await this.#openDoors();
     const launched = await launchWorker(this.#start, deps, {
       output: (bytes) => this.#onOutput(bytes),
       results: (bytes) => this.#onResults(bytes),
@@ -145,8 +148,19 @@ export class Worker {
   }
 
   /** Before the launch: the sandbox finds the socket in its /in. */
-  async #openDoor(): Promise<void> {
-    const { imagery, folder, log } = this.#deps;
+  async #openDoors(): Promise<void> {
+    const { imagery, folder, log, outputs } = this.#deps;
+    const currentTask = (): number | null => {
+      // The last task may have ended, and said so in the other pipe, before this one asked.
+      if (!this.#inFrames) this.#results?.drain(resultsDrainBytesMax);
+      return this.#line.running?.number ?? null;
+    };
+    const warn = (fields: object, message: string): void =>
+      log.warn({ worker: this.number, ...fields }, message);
+    this.#outputDoor = await openOutputDoor({
+      ...{ spool: outputs, folder: folder.inFolder },
+      ...{ currentTask, warn },
+    });
     if (imagery === null) return;
     this.#door = await openDoor({
       cache: imagery,
@@ -157,13 +171,16 @@ export class Worker {
       place: async (from, to) => {
         if (!tryLink(from, to)) await copyToStage(from, to);
       },
-      currentTask: () => {
-        // The last task may have ended, and said so in the other pipe, before this one asked.
-        if (!this.#inFrames) this.#results?.drain(resultsDrainBytesMax);
-        return this.#line.running?.number ?? null;
-      },
-      warn: (fields, message) => log.warn({ worker: this.number, ...fields }, message),
+      currentTask,
+      warn,
     });
+  }
+
+  #endTask(number: number, succeeded: boolean): readonly SpooledOutput[] {
+    this.#door?.endTask(number);
+    if (succeeded) return this.#outputDoor?.take(number) ?? [];
+    this.#outputDoor?.discard(number);
+    return [];
   }
 
   #hold(launched: LaunchedWorker): void {
@@ -317,6 +334,7 @@ export class Worker {
     const { cgroup, folder, log } = this.#deps;
     try {
       await this.#door?.close();
+      await this.#outputDoor?.close();
       if (cgroup !== null && !(await cgroup.remove())) {
         log.warn({ worker: this.number }, 'A control group of a worker stays behind.');
       }

@@ -229,6 +229,11 @@ export const errorTable = {
       exit: 'timedOut',
     },
   ),
+  range_invalid: entry(
+    'The range lies beyond the end of the file.',
+    'Ask for bytes below the length that Content-Range gives.',
+    { status: 416, exit: 'usage' },
+  ),
   asset_not_found: entry(
     'The origin has no such asset.',
     'Check the URI; the message gives the origin’s answer.',

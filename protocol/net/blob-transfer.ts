@@ -25,7 +25,14 @@ export interface BlobSource {
    * Takes a blob whose bytes are verified on the way.
    * @throws PerigeeError forbidden, too_large, disk_full, invalid_request
    */
-  write(hash: BlobHash, bytes: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<void>;
+  write(hash: BlobHash, bytes: AsyncIterable<Uint8Array>, put: BlobPut): Promise<void>;
+}
+
+/** What is said of a blob before its bytes. */
+export interface BlobPut {
+  sizeBytes: number;
+  /** A file that a task gave out, and no result. */
+  isOutput: boolean;
 }
 
 /** Answers the one request of a stream that a peer opened. Never throws for what the peer did. */
@@ -35,7 +42,11 @@ export async function serveBlobs(stream: Stream, source: BlobSource): Promise<vo
     const request = checkBlobRequest(await reader.readMessage());
     if (request.kind === 'get') await serveGet(stream, source, request);
     else {
-      await source.write(request.hash, reader.readBytes(request.sizeBytes), request.sizeBytes);
+      const { hash, sizeBytes, output } = request;
+      await source.write(hash, reader.readBytes(sizeBytes), {
+        sizeBytes,
+        isOutput: output === true,
+      });
       await answer(stream, { kind: 'ok', sizeBytes: request.sizeBytes });
     }
     await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
@@ -109,15 +120,21 @@ export async function fetchBlob(
  */
 export async function putBlob(
   stream: Stream,
-  blob: { hash: BlobHash; sizeBytes: number; bytes: AsyncIterable<Uint8Array> },
+  blob: {
+    hash: BlobHash;
+    sizeBytes: number;
+    bytes: AsyncIterable<Uint8Array>;
+    isOutput?: boolean;
+  },
 ): Promise<void> {
   const { hash, sizeBytes } = blob;
+  const output = blob.isOutput === true ? ({ output: true } as const) : {};
   const reader = createStreamReader(stream);
   // The refusal may come while bytes still leave, so that answer and upload run side by side.
   const answered = reader.readMessage().then(readAnswer);
   let wholeSent = false;
   const sent = (async () => {
-    await writeMessage(stream, { kind: 'put', hash, sizeBytes } satisfies BlobRequest);
+    await writeMessage(stream, { kind: 'put', hash, sizeBytes, ...output } satisfies BlobRequest);
     await pipe(blob.bytes, (bytes) => writeBytes(stream, bytes));
     wholeSent = true;
     return answered;

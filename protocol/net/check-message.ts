@@ -64,6 +64,7 @@ import {
   checkText,
   invalidField,
 } from './check-field.ts';
+import { checkOutputs } from './check-outputs.ts';
 import { checkHoldings, checkLocate, checkLocated, checkPeerAddresses } from './check-peers.ts';
 
 /** Batch numbers are kept below, so that `taskKey` stays an exact integer. */
@@ -194,7 +195,7 @@ export function checkBlobRequest(message: unknown): BlobRequest {
       return { kind, hash, offset: checkSize(fields['offset'], 'request.offset') };
     case 'put': {
       const sizeBytes = checkInteger(0, blobBytesMax)(fields['sizeBytes'], 'request.sizeBytes');
-      return { kind, hash, sizeBytes };
+      return { kind, hash, sizeBytes, ...(fields['output'] === true ? { output: true } : {}) };
     }
     default:
       throw invalidField('request.kind', 'get or put');
@@ -297,6 +298,10 @@ const checkOutcome: Check<AttemptRef & AttemptOutcome> = (value, path) => {
   const status = checkOutcomeStatus(fields['status'], `${path}.status`);
   const result = checkPayloadBytes(fields['result'], `${path}.result`);
   const failure = checkNullable(checkFailure)(fields['failure'], `${path}.failure`);
+  const outputs = checkOutputs(fields['outputs'], `${path}.outputs`);
+  if (outputs.length > 0 && status !== 'success') {
+    throw invalidField(`${path}.outputs`, 'empty for a failure');
+  }
   if (status === 'success') {
     if (failure !== null || !isPayload(result)) throw invalidField(`${path}.result`, 'a payload');
   } else if (failure === null || result.length > 0) {
@@ -310,6 +315,7 @@ const checkOutcome: Check<AttemptRef & AttemptOutcome> = (value, path) => {
     runtimeMs: checkNumber(0, durationMsMax)(fields['runtimeMs'], `${path}.runtimeMs`),
     peakMemoryBytes: checkSize(fields['peakMemoryBytes'], `${path}.peakMemoryBytes`),
     logBytes: checkSize(fields['logBytes'], `${path}.logBytes`),
+    ...(outputs.length === 0 ? {} : { outputs }),
   };
 };
 const checkOutcomes = checkList(checkOutcome, reportOutcomesMax);

@@ -215,6 +215,26 @@ export interface TaskView {
   cancelable: boolean;
 }
 
+/** A file that a task gave out, complete and unchanging. */
+export interface OutputView {
+  task: TaskId;
+  group: GroupId;
+  /** Unique within the task. */
+  name: string;
+  sizeBytes: number;
+  mediaType: string;
+  /** Of its bytes; the ETag of `href` too. */
+  sha256: BlobHash;
+  /** Path of its bytes below the mesh's URL. */
+  href: string;
+  /** The attempt that made it. */
+  attempt: number;
+  /** When the task's outcome was recorded. */
+  createdAt: Timestamp;
+  /** What its writer told of it: for imagery, STAC's own fields (docs/imagery.md). */
+  metadata: Record<string, unknown>;
+}
+
 /** Why a task waits, or how it ended. */
 export interface ExplainView {
   id: TaskId;

@@ -17,6 +17,7 @@ import type {
   MeshView,
   NamespaceView,
   NodeView,
+  OutputView,
   Page,
   StatusView,
   TaskView,
@@ -99,6 +100,10 @@ export interface ClientOperations {
     input: Scoped & { id: string };
     output: { id: TaskId; state: TaskState };
   };
+  /** The files that a task gave out, by name. */
+  'tasks.outputs': { input: Scoped & { id: string }; output: Page<OutputView> };
+  /** Those of all tasks of a group, in order of tasks; a page holds 250 at most. */
+  'groups.outputs': { input: Paged & { id: string }; output: Page<OutputView> };
   'tasks.explain': { input: Scoped & { id: string }; output: ExplainView };
 
   /** `sizeBytes` is null when the namespace has no such blob. */
@@ -149,6 +154,11 @@ export interface ClientSubscriptions {
   /** The payload, tag first, blob references resolved; items are its bytes in order, from `offset` on. */
   'tasks.result': { input: Scoped & { id: string; offset?: number }; item: Uint8Array };
   'tasks.arguments': { input: Scoped & { id: string; offset?: number }; item: Uint8Array };
+  /** The bytes of an output, from `offset` on. */
+  'tasks.output': {
+    input: Scoped & { id: string; name: string; offset?: number };
+    item: Uint8Array;
+  };
   /** What the build of an image printed, from `offset` on; with `follow`, until the build is over. */
   'images.log': {
     input: Scoped & { id: string; offset?: number; follow?: boolean };

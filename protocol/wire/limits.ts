@@ -15,6 +15,10 @@ export const batchBytesMax = 16 * mib;
 export const batchTasksMax = 5_000;
 /** A blob (function, argument, result): beyond it the upload is refused with `too_large`. */
 export const blobBytesMax = 64 * kib * mib;
+/** Files that one task may give out; the agent refuses more, the coordinator a report that has more. */
+export const taskOutputsMax = 256;
+/** What an output's writer tells of it, as JSON; longer is refused where it is written. */
+export const outputMetadataCharsMax = 32 * kib;
 /** A JSON request body. */
 export const jsonBytesMax = 4 * mib;
 /** The start of a task's log that is always kept. */

@@ -264,7 +264,8 @@ export type CoordinatorMessage =
  */
 export type BlobRequest =
   | { kind: 'get'; hash: BlobHash; offset: number }
-  | { kind: 'put'; hash: BlobHash; sizeBytes: number };
+  /** `output`: it is a file that a task gave out, for which there must be room beside all else. */
+  | { kind: 'put'; hash: BlobHash; sizeBytes: number; output?: true };
 
 export type BlobAnswer =
   | { kind: 'ok'; sizeBytes: number }

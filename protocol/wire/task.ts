@@ -117,6 +117,17 @@ export interface Failure {
   traceback: string;
 }
 
+/** A file that a task gave out beside its result; its bytes are a blob. */
+export interface TaskOutput {
+  /** Unique within the task; see `output-names.ts`. */
+  name: string;
+  hash: BlobHash;
+  sizeBytes: number;
+  mediaType: string;
+  /** What its writer tells of it: a JSON object as text. */
+  metadata: string;
+}
+
 /** How one attempt ended, as its node reports it. */
 export interface AttemptOutcome {
   status: OutcomeStatus;
@@ -130,4 +141,6 @@ export interface AttemptOutcome {
   peakMemoryBytes: number;
   /** All bytes of output, the cut ones too. */
   logBytes: number;
+  /** Files that it gave out, successes only; left out when there are none. */
+  outputs?: readonly TaskOutput[];
 }

@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import { fleetExplain } from './commands/fleet/explain.ts';
 import { fleetView } from './commands/fleet/view.ts';
+import { groupExport } from './commands/group/export.ts';
 import { groupList } from './commands/group/ls.ts';
+import { groupOutputs } from './commands/group/outputs.ts';
 import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
@@ -26,6 +28,7 @@ import { nodeUndrain } from './commands/node/undrain.ts';
 import { taskCancel } from './commands/task/cancel.ts';
 import { taskLogs } from './commands/task/logs.ts';
 import { taskList } from './commands/task/ls.ts';
+import { taskOutput } from './commands/task/output.ts';
 import { viewTask } from './commands/task/view.ts';
 import { tokenCreate } from './commands/token/create.ts';
 import { tokenList } from './commands/token/ls.ts';
@@ -95,12 +98,14 @@ function explainNoun(context: CommandContext): Command {
 
 function groupNoun(context: CommandContext): Command {
   const command = describeCommand('group', {
-    summary: 'Show one group, or end it.',
+    summary: 'Show one group, end it, or fetch what its tasks gave out.',
     examples: ['group @last', 'group 3f2a --json'],
   })
     .argument('<id>', 'id, its beginning, or @last')
     .addCommand(groupList(context, 'ls'))
-    .addCommand(groupTerminate(context));
+    .addCommand(groupTerminate(context))
+    .addCommand(groupOutputs(context))
+    .addCommand(groupExport(context));
   return withJson(command).action((id: string, options: ShowOptions) =>
     viewGroup(context, id, options),
   );
@@ -108,11 +113,13 @@ function groupNoun(context: CommandContext): Command {
 
 function taskNoun(context: CommandContext): Command {
   const command = describeCommand('task', {
-    summary: 'Show one task: why it waits or how it ended, its attempts, its traceback.',
+    summary:
+      'Show one task: why it waits or how it ended, its attempts, its outputs, its traceback.',
     examples: ['task @last', 'task 17-3 --json'],
   })
     .argument('<id>', 'the task, or @last')
-    .addCommand(taskList(context, 'ls'));
+    .addCommand(taskList(context, 'ls'))
+    .addCommand(taskOutput(context));
   return withJson(command).action((id: string, options: ShowOptions) =>
     viewTask(context, id, options),
   );

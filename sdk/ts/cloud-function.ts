@@ -1,12 +1,13 @@
 /** A function on the mesh, to be called as if it were here; the mesh calls it a group. */
 import { PerigeeError } from '../../protocol/base/errors.ts';
-import type { GroupLimitsRequest, GroupView } from '../../protocol/wire/api.ts';
+import type { GroupLimitsRequest, GroupView, OutputView, Page } from '../../protocol/wire/api.ts';
 import type { GroupId } from '../../protocol/wire/ids.ts';
 import { type MapInput, zipCalls } from './calls.ts';
 import { createDeadline, pause, type WaitOptions } from './deadline.ts';
 import { type Call, submitCall, submitCalls } from './submission.ts';
 import type { Task } from './task.ts';
 import type { MeshContext } from './task-handle.ts';
+import { TaskOutput } from './task-output.ts';
 import type { Value } from './value.ts';
 
 /** First and longest pause between two looks at the counters of a group. */
@@ -71,6 +72,21 @@ export class CloudFunction<Result = Value> {
   /** What the coordinator says of the group. */
   describe(options: WaitOptions = this.#within): Promise<GroupView> {
     return this.#context.link.call('groups.get', { id: this.guid }, options);
+  }
+
+  /** The files that all its tasks have given out so far, in order of tasks. */
+  async *outputs(options: WaitOptions = this.#within): AsyncGenerator<TaskOutput, void, undefined> {
+    const { link } = this.#context;
+    let cursor: string | null = null;
+    do {
+      const page: Page<OutputView> = await link.call(
+        'groups.outputs',
+        { id: this.guid, cursor },
+        options,
+      );
+      for (const view of page.items) yield new TaskOutput(link, view);
+      cursor = page.next;
+    } while (cursor !== null);
   }
 
   /** Changes limits, for attempts that have not begun. */

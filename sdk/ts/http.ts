@@ -10,6 +10,7 @@ import { errorTable, isErrorCode, PerigeeError, toError } from '../../protocol/b
 /** What every call may carry. */
 export interface HttpOptions {
   query?: Readonly<Record<string, string | number | boolean | null | undefined>>;
+  headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   body?: unknown;
   signal?: AbortSignal | undefined;
@@ -72,7 +73,10 @@ async function send(
     if (value !== undefined && value !== null) url.searchParams.set(name, String(value));
   }
   const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
-  const headers: Record<string, string> = { accept: 'application/json, application/problem+json' };
+  const headers: Record<string, string> = {
+    accept: 'application/json, application/problem+json',
+    ...options.headers,
+  };
   if (address.token !== null) headers['authorization'] = `Bearer ${address.token}`;
   if (body !== undefined) {
     headers['content-type'] = 'application/json';

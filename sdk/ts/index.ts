@@ -19,5 +19,6 @@ export { MapError } from './map-error.ts';
 export { type FunctionOptions, Mesh } from './mesh.ts';
 export { Task, type TaskStatus } from './task.ts';
 export { TaskFailed, type TaskFailure } from './task-failed.ts';
+export { TaskOutput } from './task-output.ts';
 export type { Value } from './value.ts';
 export { version } from './version.ts';

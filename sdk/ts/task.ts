@@ -6,6 +6,7 @@ import type { WaitOptions } from './deadline.ts';
 import { fetchPayload, readLog } from './task-bytes.ts';
 import { TaskFailed } from './task-failed.ts';
 import { findOutcome, lookUpTask, type TaskHandle, waitForOutcome } from './task-handle.ts';
+import { TaskOutput } from './task-output.ts';
 import { decodePayload, type Value } from './value.ts';
 
 /** How a task ended, in DLRun's words. */
@@ -90,6 +91,15 @@ export class Task<Result = Value> {
   /** What it prints, as it is printed, until it is done. */
   followLog(options: WaitOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     return readLog(this.#handle, { ...options, follow: true });
+  }
+
+  /** The files that it gave out, by name; none when it failed. */
+  async outputs(options: WaitOptions = {}): Promise<TaskOutput[]> {
+    const { link } = this.#handle.context;
+    const outcome = await waitForOutcome(this.#handle, options);
+    if (outcome.status !== 'success') return [];
+    const { items } = await link.call('tasks.outputs', { id: this.tuid }, options);
+    return items.map((view) => new TaskOutput(link, view));
   }
 
   /** Seconds in the function, by the node's clock. */

@@ -8,7 +8,7 @@ import { listHeld } from '../../node-agent/core/views.ts';
 import { coreSettingsOf, readAgentSettings } from '../../node-agent/settings.ts';
 import { nextBelow, nextFloat, type RandomState } from '../../protocol/base/random.ts';
 import { indexBlock, payloadAt } from '../../protocol/wire/block.ts';
-import type { AttemptRef, NodeId } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, NodeId } from '../../protocol/wire/ids.ts';
 import type { CoordinatorMessage } from '../../protocol/wire/messages.ts';
 import type { Capacity, GroupSpec } from '../../protocol/wire/task.ts';
 import type { Agenda } from './agenda.ts';
@@ -17,7 +17,7 @@ import { attemptKey } from './disk.ts';
 import type { Faults } from './faults.ts';
 import { simHello, simImage } from './hello.ts';
 import type { Link } from './link.ts';
-import { expectedResult, planHoldings, type TaskDeed } from './plan.ts';
+import { expectedOutputs, expectedResult, planHoldings, type TaskDeed } from './plan.ts';
 
 export interface AgentHost {
   readonly node: NodeId;
@@ -47,6 +47,8 @@ export interface AgentWorld {
   /** Dials the coordinator; null when it does not answer. */
   dial(agent: AgentHost): Link | null;
   onRunBegun(node: NodeId, attempt: AttemptRef): void;
+  /** The coordinator has its bytes. */
+  onOutputStored(hash: BlobHash): void;
   /** `killed`: by the core's order, `lost`: with its agent. */
   onRunEnded(node: NodeId, attempt: AttemptRef, how: TaskDeed['end'] | 'killed' | 'lost'): void;
   /** The worker that has been running this attempt since then is to be ended, by the core's order. */
@@ -183,12 +185,32 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         throw new Error('every simulated node has the image');
       case 'uploadResult':
         throw new Error('no simulated result is large');
+      case 'uploadOutput':
+        uploadOutput(effect);
+        return;
       case 'releaseBlob':
       case 'removeResult':
       case 'forgetLogs':
       case 'warn':
         return;
     }
+  };
+
+  const uploadOutput = (effect: Extract<AgentEffect, { kind: 'uploadOutput' }>): void => {
+    const { attempt, output } = effect;
+    agenda.after(
+      nextFloat(random) * 200,
+      inLife(() => {
+        const { name } = output;
+        if (link === null || nextFloat(random) < 0.2) {
+          const failure = { message: 'the line broke', retryable: true };
+          dispatch({ kind: 'outputUploadFailed', attempt, name, ...failure });
+          return;
+        }
+        world.onOutputStored(output.hash);
+        dispatch({ kind: 'outputUploaded', attempt, name });
+      }),
+    );
   };
 
   /**
@@ -279,6 +301,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
     world.onRunEnded(node, task, deed.end);
     worker.running = null;
     const failed = deed.end !== 'success';
+    const outputs = failed ? [] : expectedOutputs(task);
     dispatch({
       kind: 'taskEnded',
       worker: worker.number,
@@ -294,6 +317,9 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         runtimeMs: deed.durationMs,
         peakMemoryBytes: 1,
         logBytes: 0,
+        ...(outputs.length === 0
+          ? {}
+          : { outputs: outputs.map((output) => ({ ...output, path: `/spool/${output.hash}` })) }),
       },
     });
     runNext(worker);

@@ -7,7 +7,7 @@ import {
   seedRandom,
 } from '../../protocol/base/random.ts';
 import type { AssetId, BlobHash, GroupId, NamespaceName } from '../../protocol/wire/ids.ts';
-import type { GroupSpec, TaskAssets } from '../../protocol/wire/task.ts';
+import type { GroupSpec, TaskAssets, TaskOutput } from '../../protocol/wire/task.ts';
 import { simImage } from './hello.ts';
 
 /** What one run of a task does, fixed by seed, task and attempt. */
@@ -19,6 +19,27 @@ export interface TaskDeed {
 /** The result that a task must have: its own name, so that a mixed-up result shows. */
 export function expectedResult(task: { batch: number; index: number }): Uint8Array {
   return Uint8Array.from([0x50, task.batch & 0xff, (task.batch >> 8) & 0xff, task.index]);
+}
+
+/** The files that an attempt gives out, if it succeeds: a third of all tasks none; each names its attempt. */
+export function expectedOutputs(attempt: {
+  batch: number;
+  index: number;
+  attempt: number;
+}): TaskOutput[] {
+  const count = (attempt.batch + attempt.index) % 3;
+  return Array.from({ length: count }, (_, at) => {
+    const digits = [attempt.batch, attempt.index, attempt.attempt, at]
+      .map((number) => number.toString(16).padStart(8, '0'))
+      .join('');
+    return {
+      name: `out-${at}`,
+      hash: digits.padEnd(64, '0') as BlobHash,
+      sizeBytes: 1,
+      mediaType: 'text/plain',
+      metadata: '{}',
+    };
+  });
 }
 
 /** A group with random limits. */

@@ -1,19 +1,21 @@
 /** Sees what really happens in a simulated world, and holds what the mesh says and writes against it. */
+import { isDeepStrictEqual } from 'node:util';
 import type { SaveEffect, SendEffect } from '../../coordinator/core/effects.ts';
 import { defaultCoreSettings } from '../../coordinator/core/settings.ts';
-import type { AttemptRef, GroupId, NodeId, TaskRef } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BlobHash, GroupId, NodeId, TaskRef } from '../../protocol/wire/ids.ts';
 import { formatTaskId, taskKey } from '../../protocol/wire/ids.ts';
 import type { Agenda } from './agenda.ts';
 import type { AgentHost } from './agent-host.ts';
 import { promise } from './broken-promise.ts';
 import { attemptKey, type Disk } from './disk.ts';
-import { expectedResult, type TaskDeed } from './plan.ts';
+import { expectedOutputs, expectedResult, type TaskDeed } from './plan.ts';
 
 export interface Witness {
   onOutcome(save: Extract<SaveEffect, { kind: 'saveOutcome' }>): void;
   onAttemptEnd(save: Extract<SaveEffect, { kind: 'saveAttemptEnd' }>): void;
   onSend(effect: SendEffect): void;
   onHeard(node: NodeId): void;
+  onOutputStored(hash: BlobHash): void;
   onRunBegun(node: NodeId, attempt: AttemptRef): void;
   onRunEnded(node: NodeId, attempt: AttemptRef, how: TaskDeed['end'] | 'killed' | 'lost'): void;
   /** The agent's core ended a worker that had been running this attempt since then. */
@@ -44,6 +46,7 @@ export function createWitness(world: {
   const heardAtMs = new Map<NodeId, number>();
   /** Attempts whose worker was ended for running too long. */
   const overdue = new Set<string>();
+  const storedOutputs = new Set<BlobHash>();
   const cancelAsked = new Set<number>();
   const terminateAsked = new Set<GroupId>();
 
@@ -63,6 +66,14 @@ export function createWitness(world: {
           promise(
             Buffer.compare(outcome.result, expectedResult(save)) === 0,
             () => `${id} has the result of another task`,
+          );
+          promise(
+            isDeepStrictEqual(outcome.outputs ?? [], expectedOutputs(save)),
+            () => `${id} has not the outputs of the attempt that settled it`,
+          );
+          promise(
+            (outcome.outputs ?? []).every(({ hash }) => storedOutputs.has(hash)),
+            () => `${id} was written with outputs that are nowhere`,
           );
           break;
         case 'exception':
@@ -89,6 +100,10 @@ export function createWitness(world: {
         default:
           break;
       }
+      promise(
+        outcome.status === 'success' || outcome.outputs === undefined,
+        () => `${id} failed and has outputs`,
+      );
     },
     onAttemptEnd(save) {
       const id = `${formatTaskId(save)}#${save.attempt}`;
@@ -132,6 +147,9 @@ export function createWitness(world: {
           );
         }
       }
+    },
+    onOutputStored(hash) {
+      storedOutputs.add(hash);
     },
     onHeard(node) {
       heardAtMs.set(node, agenda.nowMs);

@@ -139,6 +139,7 @@ function createWorld(seed: number, faults: Faults): World {
         links.add(link);
         return link;
       },
+      onOutputStored: (hash) => witness.onOutputStored(hash),
       onRunBegun: (at, attempt) => witness.onRunBegun(at, attempt),
       onRunEnded: (at, attempt, how) => witness.onRunEnded(at, attempt, how),
       onKillOrdered: (at, attempt, sinceMs) => witness.onKillOrdered(at, attempt, sinceMs),

@@ -7,7 +7,7 @@ import { gatewayDefaults } from '../../coordinator/gateway/settings.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
-const routes = ['json-routes.ts', 'byte-routes.ts']
+const routes = ['json-routes.ts', 'byte-routes.ts', 'output-routes.ts']
   .map((file) => readFileSync(join(root, 'coordinator/gateway/http', file), 'utf8'))
   .join('\n');
 
@@ -21,6 +21,7 @@ function documentedCalls(): Set<string> {
     }
     const other = /`(POST) (\/v1\/nodes\/)\{id\}\/drain`, `…\/(undrain)`/.exec(cell);
     if (other !== null) calls.add(`${other[1]} ${other[2]}{}/${other[3]}`);
+    if (cell.includes('/outputs/{name}`')) calls.add('HEAD /v1/tasks/{}/outputs/{}');
     if (cell.includes('/v1/blobs/')) calls.add('HEAD /v1/blobs/{}').add('GET /v1/blobs/{}');
   }
   return calls;

@@ -61,6 +61,8 @@ const routes: readonly JsonRoute[] = [
   { method: 'GET', url: '/v1/tasks/:id', operation: 'tasks.get' },
   { method: 'POST', url: '/v1/tasks/:id/cancel', operation: 'tasks.cancel' },
   { method: 'GET', url: '/v1/tasks/:id/explain', operation: 'tasks.explain' },
+  { method: 'GET', url: '/v1/tasks/:id/outputs', operation: 'tasks.outputs' },
+  { method: 'GET', url: '/v1/groups/:id/outputs', operation: 'groups.outputs', query: page },
   { method: 'GET', url: '/v1/nodes', operation: 'nodes.list' },
   { method: 'POST', url: '/v1/nodes/:id/drain', operation: 'nodes.drain' },
   { method: 'POST', url: '/v1/nodes/:id/undrain', operation: 'nodes.undrain' },

@@ -11,6 +11,7 @@ import { addBatchRoutes, addBlobRoutes, addStreamRoutes } from './byte-routes.ts
 import { admit } from './call.ts';
 import { addJsonRoutes, addOpenRoutes } from './json-routes.ts';
 import { checkListen } from './listen-rule.ts';
+import { addOutputRoutes } from './output-routes.ts';
 import { coerceError, problemHeaders, problemOf } from './problems.ts';
 import { declaredBytes, discardBytesMax } from './read-body.ts';
 
@@ -102,6 +103,7 @@ function createFastify(services: Services): FastifyInstance {
   server.register(async (scope) => guarded(scope, services, addBatchRoutes));
   server.register(async (scope) => guarded(scope, services, addBlobRoutes));
   server.register(async (scope) => guarded(scope, services, addStreamRoutes));
+  server.register(async (scope) => guarded(scope, services, addOutputRoutes));
   return server;
 }
 

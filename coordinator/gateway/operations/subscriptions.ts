@@ -7,6 +7,7 @@ import { getBlob } from './blobs.ts';
 import { openBuildLog } from './images.ts';
 import { openLog } from './logs.ts';
 import { readCompletionRequest } from './outcomes.ts';
+import { readOutput } from './outputs.ts';
 import { getArguments, getResult } from './tasks.ts';
 
 type Items<Name extends ClientSubscriptionName> = (
@@ -30,6 +31,10 @@ const subscriptions: {
   },
   'tasks.arguments': async (context, input) => {
     const { bytes } = await getArguments(context, input);
+    return () => inParts(bytes);
+  },
+  'tasks.output': async (context, input) => {
+    const bytes = await readOutput(context, input);
     return () => inParts(bytes);
   },
   'images.log': async (context, input) => (await openBuildLog(context, input)).items,

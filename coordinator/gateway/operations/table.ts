@@ -12,6 +12,7 @@ import { listImages, removeImage, showImage } from './images.ts';
 import { importImage } from './import-image.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
 import { drainNode, listNodes, undrainNode } from './nodes.ts';
+import { listGroupOutputs, listTaskOutputs } from './outputs.ts';
 import { getMesh, getStatus, getWhoami } from './status.ts';
 import { listTasks } from './task-list.ts';
 import { cancelTask, getTaskView } from './tasks.ts';
@@ -55,6 +56,8 @@ export const operations: {
   'tasks.get': getTaskView,
   'tasks.cancel': cancelTask,
   'tasks.explain': explainTask,
+  'tasks.outputs': listTaskOutputs,
+  'groups.outputs': listGroupOutputs,
   'blobs.find': findBlob,
   'nodes.list': listNodes,
   'nodes.drain': drainNode,

@@ -152,6 +152,7 @@ const removals = [
   `delete from grant_run where batch in (select id from batch where namespace_id = ?)`,
   `delete from batch_assets where batch in (select id from batch where namespace_id = ?)`,
   `delete from block where batch in (select id from batch where namespace_id = ?)`,
+  'delete from task_output where group_id in (select id from grp where namespace_id = ?)',
   'delete from outcome where namespace_id = ?',
   'delete from batch where namespace_id = ?',
   'delete from grp where namespace_id = ?',

@@ -15,6 +15,7 @@ import type { SaveEffect } from '../../core/effects.ts';
 import type { Names } from '../names.ts';
 import { statusNumber } from '../rows.ts';
 import type { BlobStatements } from './blobs.ts';
+import type { OutputStatements } from './outputs.ts';
 
 export type SaveOutcome = Extract<SaveEffect, { kind: 'saveOutcome' }>;
 
@@ -31,9 +32,9 @@ const insert = (rows: number): string => `
 /** Writes a tick's outcomes and what is counted from them, within the caller's transaction. */
 export function createOutcomeWriter(
   database: Database.Database,
-  names: Names,
-  blobs: BlobStatements,
+  deps: { names: Names; blobs: BlobStatements; outputs: OutputStatements },
 ): (outcomes: readonly SaveOutcome[]) => void {
+  const { names, blobs, outputs } = deps;
   const insertOne = database.prepare<unknown[]>(insert(1));
   const insertMany = database.prepare<unknown[]>(insert(rowsPerStatement));
   const countBatch = database.prepare<[number, number]>(
@@ -88,6 +89,7 @@ export function createOutcomeWriter(
       groups.set(groupId(saved), group);
       const reference = findBlobReference(saved.outcome.result);
       if (reference !== undefined) blobs.grant(saved.namespace, reference.hash, saved.atMs);
+      outputs.save(saved);
     }
     for (const [batch, count] of batches) countBatch.run(count, batch);
     for (const [group, { succeeded, failed }] of groups) countGroup.run(succeeded, failed, group);

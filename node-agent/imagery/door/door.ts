@@ -3,12 +3,10 @@
  * or thread of the running task may connect, and asks one thing after another on each connection;
  * without a running task everything is refused. What a task was given goes with it.
  */
-import { chmodSync, closeSync, constants, openSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
-import { createServer } from 'node:net';
-import { join } from 'node:path';
 import { assertNever } from '../../../protocol/base/assert.ts';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
+import { listenInFolder } from '../../runner/task-socket.ts';
 import { Grants, type GrantsDeps } from './grants.ts';
 import { encodeMessage, MessageReader } from './message-reader.ts';
 import type { DoorRequest } from './request.ts';
@@ -57,25 +55,9 @@ class SocketDoor implements Door {
 
   async listen(): Promise<void> {
     const { folder, warn } = this.#deps;
-    const server = createServer((connection) => this.#take(connection));
-    // A socket's path has 107 bytes at most, a data folder's may be longer. The descriptor stays
-    // open until the server is closed, because that removes the same path.
-    const folderFd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-    server.once('close', () => closeSync(folderFd));
-    const listening = Promise.withResolvers<void>();
-    server.once('error', listening.reject);
-    server.listen(`/proc/self/fd/${folderFd}/${socketName}`, listening.resolve);
-    try {
-      await listening.promise;
-    } catch (caught) {
-      server.close();
-      throw caught;
-    }
-    server.off('error', listening.reject);
+    const server = await listenInFolder(folder, socketName, (connection) => this.#take(connection));
     server.on('error', (caught) => warn({ error: caught.message }, 'The imagery socket failed.'));
     this.#server = server;
-    // Only the worker's user can walk to it.
-    chmodSync(join(folder, socketName), 0o666);
   }
 
   endTask(task: number): void {

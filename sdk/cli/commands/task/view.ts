@@ -1,9 +1,15 @@
-import type { AttemptView, ExplainView, TaskView } from '../../../../protocol/wire/api.ts';
+import type {
+  AttemptView,
+  ExplainView,
+  OutputView,
+  TaskView,
+} from '../../../../protocol/wire/api.ts';
 import { type CommandContext, type ShowOptions, show } from '../../context.ts';
 import { resolveTaskId, shortNodeId } from '../../ids.ts';
 import { type Column, renderFields, renderTable } from '../../output/table.ts';
 import { oneLine, paint, plainLines } from '../../output/text.ts';
 import { formatBytes, formatSeconds, formatTime } from '../../output/units.ts';
+import { listTaskOutputs, outputColumns } from '../../outputs/list-outputs.ts';
 import { taskWord } from './ls.ts';
 
 /** `task ID`: why it waits or how it ended, its ledger of attempts, its traceback. */
@@ -18,14 +24,24 @@ export async function viewTask(
     client.json<TaskView>('GET', `/v1/tasks/${id}`, { signal: context.signal }),
     client.json<ExplainView>('GET', `/v1/tasks/${id}/explain`, { signal: context.signal }),
   ]);
+  const outputs = task.status === 'SUCCESS' ? await listTaskOutputs(context, id) : [];
   show(context, options, {
-    value: { ...task, explanation },
-    text: renderTask(context, task, explanation),
-    next: task.state === 'running' ? `logs -f ${task.id}` : `logs ${task.id}`,
+    value: { ...task, explanation, outputs },
+    text: renderTask(context, { task, explanation, outputs }),
+    next: nextAfter(task, outputs),
   });
 }
 
-function renderTask(context: CommandContext, task: TaskView, explanation: ExplainView): string {
+function nextAfter(task: TaskView, outputs: readonly OutputView[]): string {
+  if (outputs.length > 0) return `task output ${task.id}`;
+  return task.state === 'running' ? `logs -f ${task.id}` : `logs ${task.id}`;
+}
+
+function renderTask(
+  context: CommandContext,
+  shown: { task: TaskView; explanation: ExplainView; outputs: readonly OutputView[] },
+): string {
+  const { task, explanation, outputs } = shown;
   const { columns, outColors } = context.terminal;
   const layout = { columns, colors: outColors };
   const times = { isRelative: columns !== null, nowMs: context.nowMs() };
@@ -60,6 +76,7 @@ function renderTask(context: CommandContext, task: TaskView, explanation: Explai
   if (task.attempts.length > 0) {
     parts.push('\n', renderTable(task.attempts, attemptColumns(times), layout));
   }
+  if (outputs.length > 0) parts.push('\n', renderTable(outputs, outputColumns, layout));
   if (task.traceback !== null && task.traceback !== '') {
     parts.push('\n', plainLines(task.traceback).replace(/\n*$/, '\n'));
   }

@@ -13,11 +13,13 @@ from perigee._version import __version__
 from perigee.client import AsyncTasks, Client
 from perigee.errors import (
     AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
-    BuildError, ImageUnknownError, MapError, NotFoundError, PerigeeError, PicklingError, RateLimitError,
+    BuildError, DiskFullError, ImageUnknownError, MapError, NotFoundError, OutputError, PerigeeError, PicklingError, RateLimitError,
     ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
     TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
 from perigee.function import CloudFunction
+from perigee.outputs import save_output
 from perigee.task import FutureTask
+from perigee.task_output import TaskOutput
 from perigee.waiting import (
     ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, wait)
 
@@ -28,10 +30,10 @@ __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
     'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
-    'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
+    'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
-    'imagery', 'wait',
+    'imagery', 'save_output', 'wait',
 ]
 
 logging.getLogger('perigee').addHandler(logging.NullHandler())

@@ -8,9 +8,11 @@ from .errors import (
     ConflictError as ConflictError,
     GroupTerminalException as GroupTerminalException,
     BuildError as BuildError,
+    DiskFullError as DiskFullError,
     ImageUnknownError as ImageUnknownError,
     MapError as MapError,
     NotFoundError as NotFoundError,
+    OutputError as OutputError,
     PerigeeError as PerigeeError,
     PicklingError as PicklingError,
     RateLimitError as RateLimitError,
@@ -26,7 +28,9 @@ from .errors import (
     VersionMismatchError as VersionMismatchError,
 )
 from .function import CloudFunction as CloudFunction
+from .outputs import save_output as save_output
 from .task import FutureTask as FutureTask
+from .task_output import TaskOutput as TaskOutput
 from .waiting import (
     ALL_COMPLETED as ALL_COMPLETED,
     FIRST_COMPLETED as FIRST_COMPLETED,
@@ -41,8 +45,8 @@ __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
     'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
-    'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
+    'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
-    'imagery', 'wait',
+    'imagery', 'save_output', 'wait',
 ]

@@ -2,22 +2,15 @@
 import errno
 import json
 import os
-import socket
 import struct
 import threading
 
 from perigee._compat import native
+from perigee._task_socket import connect, is_inside  # noqa: F401
 from perigee.errors import AssetUnreachableError, error_of_asset
 
 _HEAD = struct.Struct('>I')
-#: The longest path that the kernel takes for a socket, with the byte that ends it.
-_SOCKET_PATH_BYTES_MAX = 107
 _local = threading.local()
-
-
-def is_inside():
-    """Whether this process runs in a sandbox of Perigee."""
-    return os.environ.get('PERIGEE_SANDBOX') == '1'
 
 
 def ask(request):
@@ -97,23 +90,11 @@ def _forget():
 
 
 def _connect():
-    folder = os.environ.get('PERIGEE_IN', '/in')
-    path = os.path.join(folder, 'imagery.sock')
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    folder_fd = None
     try:
-        if len(path) > _SOCKET_PATH_BYTES_MAX:
-            folder_fd = os.open(folder, os.O_RDONLY)
-            path = '/proc/self/fd/%d/imagery.sock' % folder_fd
-        made.connect(path)
+        return connect('imagery.sock')
     except (IOError, OSError) as caught:
-        made.close()
         if caught.errno == errno.ENOENT:
             raise AssetUnreachableError(
                 'This node offers no imagery.',
                 fix='update its agent, or use a file of a mount (data:NAME/file.tif)')
         raise
-    finally:
-        if folder_fd is not None:
-            os.close(folder_fd)
-    return made

@@ -46,7 +46,8 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         array = numpy.concatenate([array, valid[numpy.newaxis].astype(array.dtype)])
     if order == 'image':
         array = array.transpose(1, 2, 0)
-    return array, reading.metadata_of(array, grid.transform, grid.crs, nodata)
+    # So that `imagery.write` knows which axis is which.
+    return array, dict(reading.metadata_of(array, grid.transform, grid.crs, nodata), order=order)
 
 
 def _lay_over(array, pixels, valid):

@@ -118,6 +118,12 @@ class WindowError(BadRequestError):
     """A window, box or band that the scene does not have."""
 
 
+class OutputError(PerigeeError):
+    """A file that a task gives out could not be handed to the node, or was not had whole."""
+
+    code = 'unreachable'
+
+
 class AssetError(PerigeeError):
     """An imagery file could not be had or read; the text names the scene and the window."""
 
@@ -162,6 +168,12 @@ class RateLimitError(PerigeeError):
 
 class ServerError(PerigeeError):
     """The coordinator could not do what was asked."""
+
+
+class DiskFullError(ServerError):
+    """The coordinator's disk, or the node's, has no room; what was accepted is safe."""
+
+    code = 'disk_full'
 
 
 class UnreachableError(ServerError):
@@ -327,6 +339,7 @@ _BY_CODE = {
     'too_large': TooLargeError,
     'queue_full': RateLimitError,
     'rate_limited': RateLimitError,
+    'disk_full': DiskFullError,
     'unreachable': UnreachableError,
     'asset_not_found': AssetNotFoundError,
     'asset_denied': AssetDeniedError,

@@ -5,6 +5,7 @@ from perigee._compat import monotonic, native, zip_longest
 from perigee._progress import Bar
 from perigee._submission import submit, submit_one
 from perigee.errors import TimeoutError
+from perigee.task_output import list_outputs
 
 #: First and longest pause between two looks at the counters of a group.
 LOOK_SECONDS = 0.05
@@ -103,6 +104,15 @@ class CloudFunction(object):
         together = zip_longest(args, *iterargs) if iterargs else ((arg,) for arg in args)
         calls = ((call, {}, None if assets is None else assets(*call)) for call in together)
         return submit(self._client, self.group_id, calls)
+
+    def outputs(self):
+        """The files that all tasks of the group have given out so far, in order of tasks. Does not wait.
+
+        Yields
+        ------
+        TaskOutput
+        """
+        return list_outputs(self._client._transport, '/v1/groups/%s/outputs' % self.group_id)
 
     def wait_for_completion(self, show_progress=False, timeout=None):
         """Waits until no task of the group is queued or running, whoever submitted it.

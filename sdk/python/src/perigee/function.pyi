@@ -1,8 +1,9 @@
-from typing import Any, Callable, Generic, Iterable, TypeVar
+from typing import Any, Callable, Generic, Iterable, Iterator, TypeVar
 from typing_extensions import ParamSpec
 
 from .client import AsyncTasks
 from .task import FutureTask
+from .task_output import TaskOutput
 
 P = ParamSpec('P')
 R = TypeVar('R')
@@ -28,6 +29,7 @@ class CloudFunction(Generic[P, R]):
         *iterargs: Iterable[Any],
         assets: Callable[..., Iterable[str]] | None = None,
     ) -> list[FutureTask[R]]: ...
+    def outputs(self) -> Iterator[TaskOutput]: ...
     def wait_for_completion(self, show_progress: bool = False, timeout: float | None = None) -> None: ...
     def terminate(self, drain: bool = False) -> None: ...
     def __eq__(self, other: object) -> bool: ...

@@ -14,6 +14,9 @@ from perigee.tiles import Tile, tile_from_key, tile_from_latlon, tiles_from_shap
 #: Where a sandbox has its mounts.
 MOUNT_ROOT = '/data'
 
+#: For `nodata` of `write`: that of ``like``.
+LIKES = object()
+
 _NAME = re.compile(r'^[A-Za-z0-9][A-Za-z0-9_.-]*$')
 
 
@@ -137,6 +140,58 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
     prefetch(inputs)
     return _imagery_mosaic.mosaic([open(uri) for uri in inputs], inputs, bands, scales, data_type, srs,
                                   resolution, dimensions, bounds, bounds_srs, resampler, order)
+
+
+def write(name, array, like=None, transform=None, crs=None, nodata=LIKES, order=None, resampler=None,
+          bands=None, datetime=None, properties=None):
+    """Gives out an array as a Cloud Optimized GeoTIFF: an output of the task (`perigee.outputs`).
+
+    Tiled by 512 pixels, compressed without loss (deflate, with a predictor), with overviews by powers
+    of two. What a catalogue wants to know of it (outline, coordinate system, statistics) goes along.
+
+    Parameters
+    ----------
+    name : str
+        Of the output, for example ``'ndvi'``.
+    array : numpy.ndarray
+        (row, column), or (band, row, column) as `read` gives it; see `order`. Masked pixels become
+        nodata; bool is written as uint8.
+    like : dict, dataset, profile or Tile, optional
+        Whose place it has: what `read` or `ndarray` told, a dataset or profile of rasterio, or a tile.
+        Gives transform, crs and nodata; rows and columns must be the same.
+    transform : Affine or six numbers, optional
+        In place of like's; numbers in GDAL's order, as `read` tells them.
+    crs : str, optional
+        In place of like's: EPSG:n, WKT or proj4.
+    nodata : number or None, optional
+        In place of like's.
+    order : {'gdal', 'image'}, optional
+        Of three axes: (band, row, column), or (row, column, band) as `ndarray` gives by default. By
+        default what `like` says of itself, else ``'gdal'``.
+    resampler : str, optional
+        Of the overviews: near, average, bilinear, cubic, cubicspline, lanczos or mode; by default average
+        for floats and near for whole numbers, which may be classes.
+    bands : list of str, optional
+        Names of the bands.
+    datetime : str or datetime.datetime, or a pair of them, optional
+        When the pixels were seen, in UTC; a pair is a beginning and an end. A catalogue takes the
+        moment when the task was done otherwise.
+    properties : dict, optional
+        Further properties of the STAC item, for example ``{'eo:cloud_cover': 3}``.
+
+    Returns
+    -------
+    dict
+        As `perigee.outputs.save_output`.
+
+    Raises
+    ------
+    BadRequestError
+        Shape, place, nodata or type do not go together; the text says which and what to give.
+    TooLargeError, DiskFullError
+    """
+    from perigee import _imagery_write
+    return _imagery_write.write(name, array, like, transform, crs, nodata, order, resampler, bands, datetime, properties)
 
 
 def _open_mounted(uri):

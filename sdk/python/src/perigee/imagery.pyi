@@ -18,6 +18,21 @@ def read(
     srs: Optional[str] = ...,
     resampler: str = ...,
 ) -> Tuple[Any, Dict[str, Any]]: ...
+LIKES: Any
+
+def write(
+    name: str,
+    array: Any,
+    like: Any = ...,
+    transform: Any = ...,
+    crs: Optional[str] = ...,
+    nodata: Any = ...,
+    order: Optional[str] = ...,
+    resampler: Optional[str] = ...,
+    bands: Optional[Sequence[str]] = ...,
+    datetime: Any = ...,
+    properties: Optional[Dict[str, Any]] = ...,
+) -> Dict[str, Any]: ...
 def ndarray(
     inputs: Union[str, Sequence[str]],
     bands: Optional[Sequence[Union[int, str]]] = ...,

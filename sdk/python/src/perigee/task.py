@@ -9,6 +9,7 @@ from perigee._payload import decode
 from perigee._progress import Reason, is_shown, say_interrupted
 from perigee.errors import (
     BadRequestError, NotFoundError, TimeoutError, TransientResultException, task_failed)
+from perigee.task_output import list_outputs
 
 _MISSING = object()
 
@@ -209,6 +210,14 @@ class FutureTask(object):
         if outcome.node is None:
             outcome.node = native(self._document().get('node'))
         return outcome.node
+
+    @property
+    def outputs(self):
+        """The files that it gave out (`perigee.outputs`, `perigee.imagery.write`), a list of
+        `TaskOutput` by name; empty for a task that failed. Waits."""
+        if not self._settled().is_success:
+            return []
+        return list(list_outputs(self._client._transport, self._path('/outputs')))
 
     # What can be asked at any time
 

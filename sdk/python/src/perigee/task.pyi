@@ -2,6 +2,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 from .client import AsyncTasks
 from .errors import TaskFailed
+from .task_output import TaskOutput
 
 R = TypeVar('R')
 
@@ -57,6 +58,8 @@ class FutureTask(Generic[R]):
     def log(self) -> str: ...
     @property
     def log_bytes(self) -> bytes: ...
+    @property
+    def outputs(self) -> list[TaskOutput]: ...
     @property
     def node(self) -> str | None: ...
     @property

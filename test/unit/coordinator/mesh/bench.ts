@@ -152,6 +152,7 @@ export async function createMeshBench(
       driver,
       store,
       blobs,
+      disk: { assertRoom: async () => {} },
       clock,
       locate: async (node, query) => locateNodes(state, node, query),
       holds: (node, attempt) =>

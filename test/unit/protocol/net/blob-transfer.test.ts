@@ -36,7 +36,7 @@ function createSource(blobs: Map<BlobHash, Uint8Array>): BlobSource {
       return found.length;
     },
     read: (hash, offset) => chunksOf((blobs.get(hash) ?? Buffer.alloc(0)).subarray(offset)),
-    async write(hash, bytes, sizeBytes) {
+    async write(hash, bytes, { sizeBytes }) {
       if (sizeBytes > 50_000_000) throw new PerigeeError('too_large', 'No.', { fix: 'Smaller.' });
       blobs.set(hash, await collect(verifyBlob(bytes, { hash, sizeBytes })));
     },
