@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { StacCalls } from './port.ts';
+import type { StacRunner } from './run-calls.ts';
 import { openStacRunner } from './run-calls.ts';
 
 /** What the thread is asked. */
@@ -30,16 +31,21 @@ interface Begin {
 const port = parentPort;
 if (port !== null) {
   const { file, searchMsMax } = workerData as Begin;
-  const runner = openStacRunner(file, { searchMsMax, nowMs: () => Date.now() });
+  // Opened by the first call, which tells what is wrong with the file.
+  let runner: StacRunner | undefined;
+  const open = (): StacRunner => {
+    runner ??= openStacRunner(file, { searchMsMax, nowMs: () => Date.now() });
+    return runner;
+  };
   port.on('message', (question: StacQuestion) => {
     if (question.kind === 'close') {
-      runner.close();
+      runner?.close();
       port.close();
       return;
     }
     const { id, name, input } = question;
     try {
-      port.postMessage({ kind: 'result', id, output: runner.run(name, input) });
+      port.postMessage({ kind: 'result', id, output: open().run(name, input) });
     } catch (caught) {
       port.postMessage({ kind: 'failed', id, ...tell(toError(caught)) });
     }

@@ -7,6 +7,8 @@ import { compareProperty, escapeGlob, readProperty, refuse } from './property.ts
 const termsMax = 64;
 const valuesMax = 1_000;
 
+const isNumber = /^-?\d+(\.\d+)?$/;
+
 const comparisons: Readonly<Record<string, Operator>> = {
   eq: '=',
   neq: '<>',
@@ -67,7 +69,12 @@ function test(
   operator: Operator,
   options: { wanted: unknown; field: string },
 ): Condition {
-  const condition = compareProperty(property, operator, options.wanted);
+  const { wanted } = options;
+  const condition = compareProperty(property, operator, wanted);
+  if (condition !== undefined && typeof wanted === 'string' && isNumber.test(wanted)) {
+    // pystac-client sends the 20 of "eo:cloud_cover<20" as a text.
+    return anyOf([condition, compareProperty(property, operator, Number(wanted)) ?? condition]);
+  }
   if (condition !== undefined) return condition;
   throw refuse(
     options.field,

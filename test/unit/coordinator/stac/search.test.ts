@@ -230,6 +230,8 @@ describe('a search by properties', () => {
     [{ 'eo:cloud_cover': { gt: 0 } }, ['full', 'some']],
     [{ 'eo:cloud_cover': { gte: 19.5, lt: 100 } }, ['some']],
     [{ 'eo:cloud_cover': { eq: '10' } }, ['text']],
+    [{ 'eo:cloud_cover': { lt: '15' } }, ['clear', 'text']],
+    [{ 'eo:cloud_cover': { eq: '19.5' } }, ['some']],
     [{ 'eo:cloud_cover': { neq: 0 } }, ['full', 'some']],
     [{ 'properties.eo:cloud_cover': { in: [0, 100] } }, ['clear', 'full']],
     [{ platform: { in: ['landsat-5', 'landsat-7'] } }, ['clear', 'some']],
