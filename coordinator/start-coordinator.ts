@@ -35,6 +35,7 @@ import { createNodeImages } from './mesh/node-images.ts';
 import { openFleet } from './open-fleet.ts';
 import { readMounts } from './read-mounts.ts';
 import type { CoordinatorSettings } from './settings.ts';
+import { catalogueDefaults, createStacCatalogue } from './stac/create-catalogue.ts';
 import { openBlobStore } from './store/blob-store.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
@@ -210,6 +211,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       { streamsMax: settings.blobStreamsMax },
     );
     stack.defer(() => host.unhandle(imageProtocol));
+    const stac = createStacCatalogue({ ...catalogueDefaults, file: directory.stacFile });
+    stack.defer(() => stac.stop());
     const joinAddress = chooseJoinAddress(host.addresses());
     const tls = readTls(settings);
     const listening = { url: '' };
@@ -233,6 +236,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         images,
         catalogue,
         importer,
+        stac,
         buildLogs,
         builds,
         disk,

@@ -57,10 +57,11 @@ const rules: Rule[] = [
     allows: (specifier) => specifier.startsWith('protocol/base/'),
   },
   {
-    rule: 'protocol/wire imports base, and msgpack in codec.ts alone',
+    rule: 'protocol/wire imports base, the types of STAC, and msgpack in codec.ts alone',
     of: (path) => path.startsWith('protocol/wire/'),
     allows: (specifier, path) =>
       /^protocol\/(base|wire)\//.test(specifier) ||
+      specifier === 'protocol/stac/item.ts' ||
       (path === 'protocol/wire/codec.ts' && specifier === 'msgpackr'),
   },
   {

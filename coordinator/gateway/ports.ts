@@ -8,6 +8,7 @@ import type { BuildLogs } from '../images/build-log.ts';
 import type { Builds } from '../images/builds.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
 import type { ImageImporter } from '../images/oci/image-importer.ts';
+import type { StacCatalogue } from '../stac/port.ts';
 import type { BlobStore, Store, StoredFleetEvent } from '../store/port.ts';
 
 /** pino's shape. */
@@ -68,6 +69,8 @@ export interface GatewayDeps {
   catalogue: ImageCatalogue;
   /** Images of registries (`coordinator/images/oci/image-importer.ts`). */
   importer: Pick<ImageImporter, 'importImage'>;
+  /** Scenes, as STAC (`coordinator/stac/create-catalogue.ts`). */
+  stac: Pick<StacCatalogue, 'call'>;
   buildLogs: Pick<BuildLogs, 'read'>;
   builds: Pick<Builds, 'request'>;
   /** What machines fetch while they boot (`coordinator/bootstrap/`); absent where none are made. */

@@ -12,6 +12,8 @@ export interface DataDirectory {
   readonly path: string;
   /** The database's file. */
   readonly databaseFile: string;
+  /** The file of the imagery's catalogue. */
+  readonly stacFile: string;
   readonly blobFolder: string;
   /** Gives the lock back; idempotent. */
   release(): void;
@@ -41,6 +43,7 @@ export function openDataDirectory(path: string): DataDirectory {
   return {
     path,
     databaseFile: join(path, 'perigee.db'),
+    stacFile: join(path, 'stac.db'),
     blobFolder,
     release: () => lock.close(),
   };

@@ -4,15 +4,16 @@ import type Database from 'better-sqlite3';
 import { assert } from '../../protocol/base/assert.ts';
 import { PerigeeError } from '../../protocol/base/errors.ts';
 
-const folder = new URL('./migrations/', import.meta.url);
+const ownFolder = new URL('./migrations/', import.meta.url);
 const filePattern = /^(\d{3})-[a-z0-9-]+\.sql$/;
 
 /**
- * Brings a database to this version's schema, one transaction per step.
+ * Brings a database to this version's schema, one transaction per step; `folder` holds the steps of
+ * another database than the store's own.
  * @throws PerigeeError data_newer when it is ahead.
  */
-export function migrate(database: Database.Database, file: string): void {
-  const steps = listMigrations();
+export function migrate(database: Database.Database, file: string, folder = ownFolder): void {
+  const steps = listMigrations(folder);
   const version = Number(database.pragma('user_version', { simple: true }));
   const latest = steps.at(-1)?.number ?? 0;
   if (version > latest) {
@@ -36,7 +37,7 @@ interface Migration {
   file: string;
 }
 
-function listMigrations(): Migration[] {
+function listMigrations(folder: URL): Migration[] {
   const migrations = readdirSync(folder)
     .filter((file) => filePattern.test(file))
     .sort()

@@ -87,6 +87,11 @@ export const errorTable = {
     'Use a fresh id, or send the same payload as before.',
     { status: 409, exit: 'refused' },
   ),
+  stac_invalid: entry(
+    'The item or collection is not valid STAC.',
+    'Correct the field that the message names; stacspec.org says what each must hold.',
+    { status: 400, exit: 'usage' },
+  ),
   group_terminated: entry(
     'The group takes no more tasks: it was terminated.',
     'Call create_function again.',

@@ -2,6 +2,7 @@
  * Protocol `/perigee/client/1`: what the TypeScript SDK speaks. Frames (`frames.ts`) of msgpack
  * (`codec.ts`) both ways; protocol/README.md, "Client protocol", says the order of things.
  */
+import type { StacCollection, StacItemCollection } from '../stac/item.ts';
 import type {
   BatchView,
   ExplainView,
@@ -128,6 +129,16 @@ export interface ClientOperations {
     output: { digest: ImageDigest; name: string; state: 'building' | 'ready' };
   };
   'images.remove': { input: Scoped & { id: string }; output: { digest: ImageDigest } };
+  /** STAC's item search (docs/imagery.md): its parameters as they are. */
+  'imagery.search': {
+    input: Readonly<Record<string, unknown>>;
+    /** `next` is the `token` of the page behind this one; null behind the last. */
+    output: StacItemCollection & { next: string | null };
+  };
+  'imagery.collections': {
+    input: Record<string, never>;
+    output: { collections: StacCollection[] };
+  };
 }
 
 /** Calls that are answered by any number of items, then `ended`. */

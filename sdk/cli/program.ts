@@ -14,6 +14,10 @@ import { imageImport } from './commands/image/import.ts';
 import { imageList } from './commands/image/ls.ts';
 import { imageRemove } from './commands/image/rm.ts';
 import { imageShow } from './commands/image/show.ts';
+import { imageryAdd } from './commands/imagery/add.ts';
+import { imageryList } from './commands/imagery/ls.ts';
+import { imageryRemove } from './commands/imagery/rm.ts';
+import { imagerySearch } from './commands/imagery/search.ts';
 import { joinTokenCreate } from './commands/join-token/create.ts';
 import { joinTokenList } from './commands/join-token/ls.ts';
 import { joinTokenRevoke } from './commands/join-token/revoke.ts';
@@ -55,7 +59,7 @@ export function createProgram(context: CommandContext): Command {
   add('Nodes:', fleetView(context), explainNoun(context));
   add('Work:', groupList(context, 'groups'), groupNoun(context));
   add('Work:', taskList(context, 'tasks'), taskNoun(context));
-  add('Work:', taskLogs(context), taskCancel(context));
+  add('Work:', taskLogs(context), taskCancel(context), imageryNoun(context));
   add('Access:', tokenNoun(context), joinTokenNoun(context), namespaceNoun(context));
   add(
     'Help:',
@@ -87,6 +91,17 @@ function imageNoun(context: CommandContext): Command {
     .addCommand(imageList(context, 'ls'))
     .addCommand(imageShow(context))
     .addCommand(imageRemove(context));
+}
+
+function imageryNoun(context: CommandContext): Command {
+  return describeCommand('imagery', {
+    summary: 'Put scenes into the catalogue, list, find and remove them.',
+    examples: [],
+  })
+    .addCommand(imageryAdd(context))
+    .addCommand(imageryList(context))
+    .addCommand(imagerySearch(context))
+    .addCommand(imageryRemove(context));
 }
 
 function explainNoun(context: CommandContext): Command {

@@ -8,6 +8,13 @@ export type {
   TaskView,
   WhoamiView,
 } from '../../protocol/wire/api.ts';
+export type {
+  StacAsset,
+  StacCollection,
+  StacGeometry,
+  StacItem,
+  StacItemCollection,
+} from '../../protocol/stac/item.ts';
 export type { FailureCode, TaskState } from '../../protocol/wire/task.ts';
 export { asCompleted } from './as-completed.ts';
 export type { MapInput } from './calls.ts';
@@ -15,6 +22,7 @@ export { CloudFunction } from './cloud-function.ts';
 export { type ConnectOptions, connect } from './connect.ts';
 export type { WaitOptions } from './deadline.ts';
 export type { FunctionText } from './function-source.ts';
+export { Imagery, ItemSearch, type SearchOptions, type SearchTime } from './imagery.ts';
 export { MapError } from './map-error.ts';
 export { type FunctionOptions, Mesh } from './mesh.ts';
 export { Task, type TaskStatus } from './task.ts';

@@ -5,6 +5,7 @@ import type { NamespaceName } from '../../protocol/wire/ids.ts';
 import { CloudFunction } from './cloud-function.ts';
 import { createDeadline, type WaitOptions } from './deadline.ts';
 import { type FunctionText, readFunctionSource } from './function-source.ts';
+import { Imagery } from './imagery.ts';
 import type { MeshLink } from './mesh-link.ts';
 import { createOutcomeFollower } from './outcome-follower.ts';
 import { hashOf } from './submission.ts';
@@ -28,6 +29,8 @@ const inlineSourceBytesMax = 1024 * 1024;
  * await using mesh = await connect();
  */
 export class Mesh implements AsyncDisposable {
+  /** The catalogue of scenes. */
+  readonly imagery: Imagery;
   readonly #context: MeshContext;
   readonly #close: () => Promise<void>;
 
@@ -36,6 +39,7 @@ export class Mesh implements AsyncDisposable {
     const { link } = connection;
     this.#context = { link, follower: createOutcomeFollower(link) };
     this.#close = connection.close;
+    this.imagery = new Imagery(link);
   }
 
   /** The token's role and namespace. */

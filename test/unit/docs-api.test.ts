@@ -7,7 +7,7 @@ import { gatewayDefaults } from '../../coordinator/gateway/settings.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
-const routes = ['json-routes.ts', 'byte-routes.ts', 'output-routes.ts']
+const routes = ['json-routes.ts', 'byte-routes.ts', 'output-routes.ts', 'stac-routes.ts']
   .map((file) => readFileSync(join(root, 'coordinator/gateway/http', file), 'utf8'))
   .join('\n');
 

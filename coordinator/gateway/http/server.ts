@@ -14,6 +14,7 @@ import { checkListen } from './listen-rule.ts';
 import { addOutputRoutes } from './output-routes.ts';
 import { coerceError, problemHeaders, problemOf } from './problems.ts';
 import { declaredBytes, discardBytesMax } from './read-body.ts';
+import { addStacRoutes } from './stac-routes.ts';
 
 /** A request line and headers longer than this are refused. */
 const headBytesMax = 16 * 1024;
@@ -104,6 +105,7 @@ function createFastify(services: Services): FastifyInstance {
   server.register(async (scope) => guarded(scope, services, addBlobRoutes));
   server.register(async (scope) => guarded(scope, services, addStreamRoutes));
   server.register(async (scope) => guarded(scope, services, addOutputRoutes));
+  server.register(async (scope) => guarded(scope, services, addStacRoutes));
   return server;
 }
 

@@ -53,6 +53,7 @@ export async function removeNamespace(
     });
   }
   await revokeTokens(context, namespace);
+  await context.deps.stac.call('removeNamespace', { namespace });
   return { namespace };
 }
 

@@ -8,6 +8,7 @@ import { explainTask } from './explain.ts';
 import { explainFleet, getFleet } from './fleet.ts';
 import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
 import { buildImage } from './image-build.ts';
+import { listImageryCollections, searchImagery } from './imagery.ts';
 import { listImages, removeImage, showImage } from './images.ts';
 import { importImage } from './import-image.ts';
 import { createNamespace, listNamespaces, removeNamespace } from './namespaces.ts';
@@ -69,6 +70,8 @@ export const operations: {
   'images.build': buildImage,
   'images.remove': removeImage,
   'images.import': importImage,
+  'imagery.search': searchImagery,
+  'imagery.collections': listImageryCollections,
 };
 
 /** True for the name of an operation. */

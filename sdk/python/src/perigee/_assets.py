@@ -3,6 +3,7 @@ import hashlib
 
 from perigee._asset_uri import canonical_uri
 from perigee._compat import text_type, to_bytes
+from perigee._stac_item import Asset, Item, data_hrefs
 
 #: As the coordinator looks at; what a call reads beyond is fetched where the call runs.
 ASSETS_MAX = 32
@@ -46,7 +47,8 @@ def pack_assets(uris):
 
 
 def find_assets(args, kwargs):
-    """Asset URIs among arguments: `s3://`, `gs://` and `file:`, and web addresses of rasters."""
+    """Asset URIs among arguments: `s3://`, `gs://` and `file:`, web addresses of rasters, and STAC
+    items' rasters."""
     found = []
     _search(args, found, 0)
     _search(kwargs, found, 0)
@@ -58,6 +60,12 @@ def _search(value, found, depth):
         _look_at(value, found)
     elif depth > DEPTH_MAX or len(found) >= ASSETS_MAX:
         return
+    elif isinstance(value, Item):
+        found.extend(data_hrefs(value.to_dict()))
+    elif isinstance(value, Asset):
+        found.append(value.href)
+    elif isinstance(value, dict) and value.get('type') == 'Feature' and isinstance(value.get('assets'), dict):
+        found.extend(data_hrefs(value))
     elif isinstance(value, dict):
         # Of a mapping that runs code of its own nothing is asked but what a dict has.
         for key in list(value)[:ELEMENTS_MAX]:

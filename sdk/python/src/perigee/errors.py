@@ -324,6 +324,7 @@ def _failed_class(name, code):
 _BY_CODE = {
     'invalid_request': BadRequestError,
     'ambiguous_id': BadRequestError,
+    'stac_invalid': BadRequestError,
     'token_missing': AuthError,
     'token_wrong': AuthError,
     'token_expired': AuthError,

@@ -83,7 +83,7 @@ class CloudFunction(object):
             The second arguments, and so on.
         assets : callable, optional
             Given the arguments of a call, it returns the URIs of the imagery that the call reads. By
-            default they are found among the arguments. Calls run beside a cache that has them, when
+            default they are found among the arguments: URIs, and the data assets of STAC items. Calls run beside a cache that has them, when
             there is one and it is worth it; it changes where a call runs, never its result.
 
         Returns

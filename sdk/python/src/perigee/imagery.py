@@ -8,6 +8,7 @@ import posixpath
 import re
 
 from perigee import _imagery_channel as channel
+from perigee._stac_item import Asset, Item, ItemCollection  # noqa: F401
 from perigee.errors import AssetNotFoundError, BadRequestError, NotFoundError, PerigeeError
 from perigee.tiles import Tile, tile_from_key, tile_from_latlon, tiles_from_shape  # noqa: F401
 
@@ -54,6 +55,62 @@ def open(uri):  # noqa: A001 - the name that the guide gives it
     if not os.path.exists(path):
         raise AssetNotFoundError('There is no file %s on this machine.' % path)
     return path
+
+
+def search(collections=None, bbox=None, datetime=None, intersects=None, query=None, filter=None,  # noqa: A002
+           ids=None, sortby=None, fields=None, max_items=None, limit=None, client=None):
+    """Finds scenes in the catalogue of the mesh: STAC items that `map` takes as they are.
+
+    Parameters have pystac-client's names and take what it takes. Not there inside a task.
+
+    Parameters
+    ----------
+    collections, ids : str or list of str, optional
+    bbox : sequence of float, optional
+        West, south, east and north in degrees; west above east crosses the antimeridian.
+    datetime : str, datetime.datetime or pair of these, optional
+        ``'2001-07'``, ``'2001-07/2001-09'``, ``'2001-07/..'``; None in a pair is an open end. A time
+        without zone is UTC.
+    intersects : dict or object, optional
+        GeoJSON, or what has a ``__geo_interface__``: shapely's shapes, tiles, items.
+    query : dict, str or list of str, optional
+        ``{'eo:cloud_cover': {'lt': 20}}``, or ``['eo:cloud_cover<20']``.
+    filter : dict, optional
+        CQL2 as JSON.
+    sortby : str, list, optional
+        ``'-properties.datetime,id'``; the latest first by default.
+    fields : str, list or dict, optional
+        Parts of the items to fetch.
+    max_items : int, optional
+        By default all that fit.
+    limit : int, optional
+        Items to fetch at once.
+    client : AsyncTasks, optional
+        By default one made from the environment.
+
+    Returns
+    -------
+    ItemSearch
+        Lazy: iterate over it, or call ``items()``, ``item_collection()`` or ``matched()``.
+
+    Raises
+    ------
+    BadRequestError, NotFoundError
+        As the items are read: a parameter is not valid; a collection is not there.
+
+    Examples
+    --------
+    >>> for item in search(collections='landsat7', datetime='2001-07'):  # doctest: +SKIP
+    ...     print(item.id, item.assets['B4'].href)
+    """
+    if channel.is_inside():
+        raise BadRequestError('The catalogue is not there inside a task.',
+                              fix='search before, and hand the items to map')
+    # Late: a task, which never searches, should not pay for the client.
+    from perigee._stac_search import ItemSearch, search_parameters
+    from perigee.client import default_client
+    parameters = search_parameters(collections, ids, bbox, intersects, datetime, query, filter, sortby, fields)
+    return ItemSearch(client or default_client(), parameters, max_items, limit)
 
 
 def prefetch(uris):

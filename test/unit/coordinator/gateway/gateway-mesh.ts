@@ -30,6 +30,10 @@ import { createBuildLogs } from '../../../../coordinator/images/build-log.ts';
 import type { ImageCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { openCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { createImageImporter } from '../../../../coordinator/images/oci/image-importer.ts';
+import {
+  catalogueDefaults,
+  createStacCatalogue,
+} from '../../../../coordinator/stac/create-catalogue.ts';
 import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
 import type { BlobStore, Store, TokenRole } from '../../../../coordinator/store/port.ts';
@@ -184,6 +188,7 @@ export async function startGatewayMesh(
       allowed: [],
     },
   );
+  const stac = createStacCatalogue({ ...catalogueDefaults, file: join(folder, 'stac.db') });
   const removedImages: ImageDigest[] = [];
   const fleetState = createFleetState({
     pools: [],
@@ -212,6 +217,7 @@ export async function startGatewayMesh(
     },
     catalogue,
     importer,
+    stac,
     buildLogs,
     builds: {
       request: async () => {
@@ -229,6 +235,7 @@ export async function startGatewayMesh(
   const stopParts = async (): Promise<void> => {
     await gateway.stop();
     await importer.stop();
+    await stac.stop();
     await driver.stop();
     await host.stop();
     await store.close();
