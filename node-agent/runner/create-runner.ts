@@ -10,6 +10,7 @@ import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
 import { findCgroupHome } from './cgroup-home.ts';
+import { createIncludeFolders } from './include-folders.ts';
 import type { DataMount, LaunchContext, LaunchPlan } from './launch.ts';
 import { planBubblewrap } from './launch-bubblewrap.ts';
 import { gvisorProcessesExtra, planGvisor } from './launch-gvisor.ts';
@@ -171,6 +172,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
   const { settings, staging, isolation } = parts;
   const workers = new Map<WorkerNumber, Worker>();
   const listeners: ((event: RunnerEvent) => void)[] = [];
+  const includes = createIncludeFolders(staging.includesFolder);
   const emit = (event: RunnerEvent) => {
     if (event.kind === 'workerEnded') workers.delete(event.worker);
     for (const listener of listeners) listener(event);
@@ -189,6 +191,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       folder: staging.createWorkerFolder(name, identity),
       spoolFolder: staging.spoolFolder,
       harnessPath: staging.harnessPath,
+      includes,
       packagesFolder: staging.packagesFolder,
       cgroup: createGroup(parts, name, start),
       limits: settings.limits,

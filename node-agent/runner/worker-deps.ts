@@ -3,6 +3,7 @@ import type { IsolationLevel } from '../../protocol/wire/task.ts';
 import type { LazyFiles } from '../imagery/fuse/lazy-files.ts';
 import type { ImageryCache } from '../imagery/port.ts';
 import type { Cgroup } from './cgroup.ts';
+import type { IncludeFolders } from './include-folders.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
 import type { SlotIdentity } from './slot-identity.ts';
@@ -28,6 +29,7 @@ export interface WorkerDeps {
   packagesFolder: string;
   /** Null when this machine lets the agent make none. */
   cgroup: Cgroup | null;
+  includes: IncludeFolders;
   limits: WorkerLimits;
   mounts: LaunchContext['mounts'];
   /** Null on a node that offers none. */

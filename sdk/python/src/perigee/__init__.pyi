@@ -1,4 +1,5 @@
 from . import imagery as imagery
+from ._include import include_path as include_path
 from ._version import __version__ as __version__
 from .client import AsyncTasks as AsyncTasks, Client as Client
 from .errors import (
@@ -9,6 +10,7 @@ from .errors import (
     GroupTerminalException as GroupTerminalException,
     BuildError as BuildError,
     ImageUnknownError as ImageUnknownError,
+    IncludeError as IncludeError,
     MapError as MapError,
     NotFoundError as NotFoundError,
     PerigeeError as PerigeeError,
@@ -40,9 +42,9 @@ Tasks = AsyncTasks
 __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
-    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'IncludeError', 'MapError', 'NotFoundError', 'PerigeeError',
     'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
-    'imagery', 'wait',
+    'imagery', 'include_path', 'wait',
 ]
