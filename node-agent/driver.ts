@@ -210,6 +210,7 @@ export function createDriver(
         sitePath: image.sitePath,
         functionPath: deps.blobs.pathOf(spec.functionBlob),
         cloudpicklePath: cloudpickle === null ? null : deps.blobs.pathOf(cloudpickle),
+        includePath: spec.include === undefined ? null : deps.blobs.pathOf(spec.include.blob),
       },
     });
   };

@@ -99,7 +99,7 @@ export function applySave(records: MemoryRecords, save: SaveEffect): void {
         terminatedAtMs: null,
         counts: { submitted: 0, succeeded: 0, failed: 0 },
       });
-      for (const hash of [spec.functionBlob, spec.cloudpickleBlob]) {
+      for (const hash of [spec.functionBlob, spec.cloudpickleBlob, spec.include?.blob ?? null]) {
         if (hash !== null) records.blobRights.add(`${spec.namespace} ${hash}`);
       }
       return;

@@ -79,12 +79,14 @@ export function retryBlobs(turn: Turn, options: { atOnce: boolean }): void {
   }
 }
 
-/** The blobs of a group's function. */
+/** The blobs of a group's function and of what it carries. */
 export function groupBlobs(group: HeldGroup): BlobHash[] {
-  const { functionBlob, cloudpickleBlob } = group.spec;
-  return cloudpickleBlob === null || cloudpickleBlob === functionBlob
-    ? [functionBlob]
-    : [functionBlob, cloudpickleBlob];
+  const { functionBlob, cloudpickleBlob, include } = group.spec;
+  // Nobody keeps a client from naming one blob twice.
+  const hashes = new Set([functionBlob]);
+  if (cloudpickleBlob !== null) hashes.add(cloudpickleBlob);
+  if (include !== undefined) hashes.add(include.blob);
+  return [...hashes];
 }
 
 function useBlob(turn: Turn, hash: BlobHash): HeldBlob {

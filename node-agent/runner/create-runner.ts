@@ -13,6 +13,7 @@ import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
 import { findCgroupHome } from './cgroup-home.ts';
+import { createIncludeFolders } from './include-folders.ts';
 import type { DataMount, LaunchContext, LaunchPlan } from './launch.ts';
 import { planBubblewrap } from './launch-bubblewrap.ts';
 import { gvisorProcessesExtra, planGvisor } from './launch-gvisor.ts';
@@ -177,6 +178,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
   const workers = new Map<WorkerNumber, Worker>();
   const outputs = createOutputSpool(staging.spoolFolder, settings.outputs ?? defaultOutputLimits);
   const listeners: ((event: RunnerEvent) => void)[] = [];
+  const includes = createIncludeFolders(staging.includesFolder);
   const emit = (event: RunnerEvent) => {
     if (event.kind === 'workerEnded') workers.delete(event.worker);
     for (const listener of listeners) listener(event);
@@ -195,6 +197,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       folder: staging.createWorkerFolder(name, identity),
       spoolFolder: staging.spoolFolder,
       harnessPath: staging.harnessPath,
+      includes,
       packagesFolder: staging.packagesFolder,
       cgroup: createGroup(parts, name, start),
       limits: settings.limits,

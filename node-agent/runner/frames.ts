@@ -24,6 +24,8 @@ export interface HarnessSetup {
   functionPath: string;
   /** Put at the front of `sys.path`. */
   paths: string[];
+  /** Of the modules and files that the group carries; null for none. */
+  includeFolder: string | null;
   environment: Record<string, string>;
   /** Current directory at the start. */
   workFolder: string;

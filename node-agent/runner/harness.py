@@ -145,7 +145,8 @@ class Harness(object):
             self._refuse('version_mismatch', {
                 'name': 'VersionMismatch', 'message': mismatch, 'traceback': ''})
         try:
-            sys.path[:0] = [native(path) for path in setup['paths']]
+            extend_path(setup)
+            link_include(setup)
             self.function = load_function(setup)
         except BaseException:
             self._refuse('exception', describe_exception(setup['texts']))
@@ -204,6 +205,7 @@ class Harness(object):
         reap(child)
         sweep(self.setup)
         wipe(self.setup['wipe'])
+        link_include(self.setup)
         self._finish(bytearray(done), started)
 
     def _run_as_child(self, frame, read_end, write_end):
@@ -335,6 +337,36 @@ def remember_source(file_name, data):
     import linecache
     text = data if PY2 else data.decode('utf-8', 'replace')
     linecache.cache[file_name] = (len(data), None, text.splitlines(True), file_name)
+
+
+def extend_path(setup):
+    """Puts what the worker brings along before what the image has."""
+    import site
+    paths = [native(path) for path in setup['paths']]
+    sys.path[:0] = paths
+    for path in paths:
+        if not os.path.isdir(path) or not any(name.endswith('.pth') for name in os.listdir(path)):
+            continue
+        # Namespace packages and the like; what a .pth adds comes behind its own folder.
+        known = list(sys.path)
+        site.addsitedir(path)
+        added = [other for other in sys.path if other not in known]
+        sys.path[:] = known
+        place = sys.path.index(path) + 1
+        sys.path[place:place] = added
+
+
+def link_include(setup):
+    """What the group carries, at the same relative paths in the folder that tasks start in."""
+    folder = setup.get('includeFolder')
+    if folder is None:
+        return
+    folder = native(folder)
+    os.environ['PERIGEE_INCLUDE'] = folder
+    for name in os.listdir(folder):
+        place = os.path.join(native(setup['workFolder']), name)
+        if not os.path.lexists(place):
+            os.symlink(os.path.join(folder, name), place)
 
 
 def python_tag():

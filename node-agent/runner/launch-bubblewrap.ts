@@ -10,6 +10,7 @@ import {
   childFds,
   harnessArguments,
   harnessRlimits,
+  includeInside,
   siteInside,
   withLimits,
 } from './launch.ts';
@@ -50,9 +51,11 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',
+      includeFolder: context.includeFolder == null ? null : includeInside,
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.includeFolder == null ? [] : [includeInside]),
         ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
@@ -128,6 +131,7 @@ function filesArguments(context: LaunchContext): string[] {
     ...['--ro-bind', context.harnessPath, '/perigee/harness.py'],
     ...['--ro-bind', context.packagesFolder, '/perigee/packages'],
     ...(context.sitePath === null ? [] : ['--ro-bind', context.sitePath, siteInside]),
+    ...(context.includeFolder == null ? [] : ['--ro-bind', context.includeFolder, includeInside]),
     ...['--ro-bind', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []

@@ -15,6 +15,7 @@ import {
   baseEnvironment,
   filesOpenMax,
   harnessArguments,
+  includeInside,
   lockedBytesMax,
   siteInside,
   standardFds,
@@ -59,9 +60,11 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',
+      includeFolder: context.includeFolder == null ? null : includeInside,
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.includeFolder == null ? [] : [includeInside]),
         ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
@@ -122,6 +125,7 @@ function filesArguments(context: LaunchContext): string[] {
     ...['file', context.harnessPath, '/perigee/harness.py'],
     ...['folder', context.packagesFolder, '/perigee/packages'],
     ...(context.sitePath === null ? [] : ['folder', context.sitePath, siteInside]),
+    ...(context.includeFolder == null ? [] : ['folder', context.includeFolder, includeInside]),
     ...['file', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []

@@ -30,6 +30,7 @@ export function planMinimal(context: LaunchContext): LaunchPlan {
           context.rootfs,
           context.harnessPath,
           ...(context.sitePath === null ? [] : [context.sitePath]),
+          ...(context.includeFolder == null ? [] : [context.includeFolder]),
           context.packagesFolder,
           context.functionPath,
           ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
@@ -66,9 +67,11 @@ export function planNone(context: LaunchContext): LaunchPlan {
     inPath: context.inFolder,
     setup: {
       functionPath: context.functionPath,
+      includeFolder: context.includeFolder ?? null,
       paths: [
         ...(context.cloudpicklePath === null ? [] : [context.cloudpicklePath]),
         context.packagesFolder,
+        ...(context.includeFolder == null ? [] : [context.includeFolder]),
         ...(context.sitePath === null ? [] : [context.sitePath]),
       ],
       workFolder: context.tmpFolder,

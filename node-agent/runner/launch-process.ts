@@ -31,8 +31,9 @@ export async function launchWorker(
   start: WorkerStart,
   deps: WorkerDeps,
   on: { output: (bytes: Buffer) => void; results: (bytes: Buffer) => void },
+  includeFolder: string | null,
 ): Promise<LaunchedWorker> {
-  const plan = deps.plan(contextOf(start, deps));
+  const plan = deps.plan({ ...contextOf(start, deps), includeFolder });
   const { outputPath, resultsPath } = deps.folder;
   await makePipes([outputPath, resultsPath], deps.identity);
   const [outputEnds, resultEnds] = [openPipe(outputPath), openPipe(resultsPath)];

@@ -8,6 +8,7 @@ import {
   baseEnvironment,
   harnessArguments,
   harnessRlimits,
+  includeInside,
   siteInside,
   withLimits,
 } from './launch.ts';
@@ -31,9 +32,11 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',
+      includeFolder: context.includeFolder == null ? null : includeInside,
       paths: [
         ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
         '/perigee/packages',
+        ...(context.includeFolder == null ? [] : [includeInside]),
         ...(context.sitePath === null ? [] : [siteInside]),
       ],
       workFolder: '/tmp',
@@ -132,6 +135,7 @@ function setupArguments(context: LaunchContext): string[] {
     ...['file', context.harnessPath, '/perigee/harness.py'],
     ...['folder', context.packagesFolder, '/perigee/packages'],
     ...(context.sitePath === null ? [] : ['folder', context.sitePath, siteInside]),
+    ...(context.includeFolder == null ? [] : ['folder', context.includeFolder, includeInside]),
     ...['file', context.functionPath, '/perigee/function'],
     ...(context.cloudpicklePath === null
       ? []

@@ -28,6 +28,8 @@ export interface LaunchContext {
   packagesFolder: string;
   functionPath: string;
   cloudpicklePath: string | null;
+  /** Folder with the modules and files that the group carries; null for none. */
+  includeFolder?: string | null;
   /** The worker's argument files. */
   inFolder: string;
   /** Writable; used where there is no mount namespace. */
@@ -72,6 +74,7 @@ export interface LaunchPlan {
 export type LaunchSetup = Pick<
   HarnessSetup,
   | 'functionPath'
+  | 'includeFolder'
   | 'paths'
   | 'workFolder'
   | 'sweep'
@@ -89,6 +92,8 @@ export const filesOpenMax = 1024;
 export const lockedBytesMax = 64 * 1024;
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Where sandboxes with mounts see what the group carries. */
+export const includeInside = '/perigee/include';
 /** Where sandboxes with mounts see the packages of a layered image. */
 export const siteInside = '/perigee/site';
 

@@ -22,6 +22,8 @@ export interface WorkerFiles {
   functionPath: string;
   /** The zip with the group's cloudpickle; null for `source` functions. */
   cloudpicklePath: string | null;
+  /** The tar with what the group carries; null or absent when it carries nothing. */
+  includePath?: string | null;
 }
 
 export interface WorkerStart {

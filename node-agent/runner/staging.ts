@@ -32,6 +32,8 @@ export interface RunnerSources {
 export interface Staging {
   harnessPath: string;
   packagesFolder: string;
+  /** For what groups carry, unpacked. */
+  includesFolder: string;
   /** For results on their way to the agent; not reachable from a sandbox. */
   spoolFolder: string;
   /** For the probe. */
@@ -81,6 +83,7 @@ export function createStaging(
   return {
     harnessPath,
     packagesFolder,
+    includesFolder: makeFolder(join(base, 'includes'), 0o711),
     spoolFolder,
     scratchFolder: makeFolder(join(base, 'scratch'), 0o700),
     createWorkerFolder: (name, identity) => createWorkerFolder(join(workers, name), identity),

@@ -4,6 +4,7 @@ import type { LazyFiles } from '../imagery/fuse/lazy-files.ts';
 import type { ImageryCache } from '../imagery/port.ts';
 import type { OutputSpool } from '../outputs/output-spool.ts';
 import type { Cgroup } from './cgroup.ts';
+import type { IncludeFolders } from './include-folders.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
 import type { SlotIdentity } from './slot-identity.ts';
@@ -29,6 +30,7 @@ export interface WorkerDeps {
   packagesFolder: string;
   /** Null when this machine lets the agent make none. */
   cgroup: Cgroup | null;
+  includes: IncludeFolders;
   limits: WorkerLimits;
   mounts: LaunchContext['mounts'];
   /** Where the files that tasks give out wait to be handed in. */

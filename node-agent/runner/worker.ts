@@ -7,7 +7,7 @@
  */
 import type { Socket } from 'node:net';
 import { assert, assertNever } from '../../protocol/base/assert.ts';
-import { toError } from '../../protocol/base/errors.ts';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { Door } from '../imagery/door/door.ts';
 import { openDoor } from '../imagery/door/door.ts';
@@ -15,6 +15,7 @@ import type { OutputDoor } from '../outputs/output-door.ts';
 import { openOutputDoor } from '../outputs/output-door.ts';
 import type { HarnessFrame } from './frames.ts';
 import { encodeAcknowledgement, encodeQuit, encodeSetup, HarnessFrameReader } from './frames.ts';
+import type { IncludeLease } from './include-folders.ts';
 import type { LaunchPlan } from './launch.ts';
 import type { LaunchedWorker } from './launch-process.ts';
 import { launchWorker } from './launch-process.ts';
@@ -52,6 +53,7 @@ export class Worker {
   #killer: WorkerKiller | null = null;
   #door: Door | null = null;
   #outputDoor: OutputDoor | null = null;
+  #include: IncludeLease | null = null;
   /** Told to end by the core. */
   #asked = false;
   /** Why it is being killed, when not by the core's wish. */
@@ -130,10 +132,13 @@ export class Worker {
   async #run(): Promise<WorkerEnd> {
     const deps = this.#deps;
     await this.#openDoors();
-    const launched = await launchWorker(this.#start, deps, {
-      output: (bytes) => this.#onOutput(bytes),
-      results: (bytes) => this.#onResults(bytes),
-    });
+    const refusal = await this.#openInclude();
+    if (refusal !== null) return refusal;
+    const on = {
+      output: (bytes: Buffer) => this.#onOutput(bytes),
+      results: (bytes: Buffer) => this.#onResults(bytes),
+    };
+    const launched = await launchWorker(this.#start, deps, on, this.#include?.folder ?? null);
     this.#hold(launched);
     launched.commands.write(encodeSetup(buildSetup(this.#start.spec, launched.plan, deps.limits)));
     if (deps.cgroup === null) this.#watchMemory(launched.child.pid ?? 0);
@@ -145,6 +150,22 @@ export class Worker {
     await this.#killer?.sweep();
     await Promise.all([this.#awaitEnd(launched.output), this.#awaitEnd(launched.results)]);
     return this.#endOf(exit);
+  }
+
+  /** What the group carries, unpacked; the end of the worker when that cannot be. */
+  async #openInclude(): Promise<WorkerEnd | null> {
+    const { spec, files } = this.#start;
+    if (spec.include === undefined || files.includePath == null) return null;
+    try {
+      this.#include = await this.#deps.includes.open(spec.include.blob, files.includePath);
+      return null;
+    } catch (caught) {
+      // What cannot be unpacked is the group's own fault; every other failure is this machine's.
+      if (!(caught instanceof PerigeeError) || caught.code !== 'image_invalid') throw caught;
+      const message = `What the group carries cannot be unpacked: ${caught.message}`;
+      const failure = { name: 'IncludeError', message, traceback: '' };
+      return { kind: 'unloadable', code: 'exception', failure };
+    }
   }
 
   /** Before the launch: the sandbox finds the socket in its /in. */
@@ -335,6 +356,7 @@ export class Worker {
     try {
       await this.#door?.close();
       await this.#outputDoor?.close();
+      await this.#include?.release();
       if (cgroup !== null && !(await cgroup.remove())) {
         log.warn({ worker: this.number }, 'A control group of a worker stays behind.');
       }

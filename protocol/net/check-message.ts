@@ -22,6 +22,8 @@ import {
   exceptionMessageCharsMax,
   exceptionNameCharsMax,
   heldAttemptsMax,
+  includeModuleCharsMax,
+  includeModulesMax,
   inlineBytesMax,
   logChunkBytesMax,
   nameCharsMax,
@@ -45,6 +47,7 @@ import type {
   AttemptOutcome,
   Capacity,
   Failure,
+  GroupInclude,
   GroupSpec,
   NodeImage,
   PythonVersion,
@@ -428,5 +431,18 @@ export const checkGroupSpec: Check<GroupSpec> = (value, path) => {
     network: field('network', checkBoolean),
     environment: field('environment', checkEnvironment),
     resultFormat: field('resultFormat', checkOneOf(['pickle', 'json', 'msgpack'])),
+    // As a coordinator before it says nothing of it, nothing is said where there is none.
+    ...(fields['include'] === undefined ? {} : { include: field('include', checkInclude) }),
+  };
+};
+
+const checkInclude: Check<GroupInclude> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    blob: checkHash(fields['blob'], `${path}.blob`),
+    modules: checkList(checkText(includeModuleCharsMax), includeModulesMax)(
+      fields['modules'],
+      `${path}.modules`,
+    ),
   };
 };

@@ -124,6 +124,17 @@ export interface GroupRequest {
   network?: boolean | null;
   environment?: Record<string, string> | null;
   resultFormat?: 'pickle' | 'json' | 'msgpack' | null;
+  include?: IncludeRequest | null;
+}
+
+/** What a group carries of the user's own besides its function. */
+export interface IncludeRequest {
+  /** Hash of a blob that was put before: a tar of files and folders, without links. */
+  blob: string;
+  /** Dotted names of the modules in it. */
+  modules?: readonly string[];
+  /** Of the extension modules in it, as Node's `process.arch`; null when there are none. */
+  arch?: string | null;
 }
 
 /** What may change on a group; fields left out stay. `maximumConcurrency: null` clears the limit. */
@@ -156,6 +167,7 @@ export interface GroupView {
   network: boolean;
   environment: Record<string, string>;
   resultFormat: 'pickle' | 'json' | 'msgpack';
+  include: { blob: BlobHash; modules: string[] } | null;
   state: 'running' | 'draining' | 'terminated';
   createdAt: Timestamp;
   terminatedAt: Timestamp | null;

@@ -43,6 +43,10 @@ export const nameCharsMax = 63;
 export const environmentEntriesMax = 200;
 export const environmentBytesMax = 64 * kib;
 
+/** Modules that one group may carry, and the length of a dotted name. */
+export const includeModulesMax = 1_000;
+export const includeModuleCharsMax = 300;
+
 /** Addresses that a node may say it listens on. */
 export const peerAddressesMax = 16;
 /** Images, assets and peers, each, in one question of a node where they are. */

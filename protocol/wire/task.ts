@@ -46,6 +46,14 @@ export type TaskIsolation = 'worker' | 'task';
 /** How the function is given: a cloudpickle, or Python source with the name to call. */
 export type FunctionKind = 'pickle' | 'source';
 
+/** Modules and files of the user's own, which every worker of the group finds in a folder. */
+export interface GroupInclude {
+  /** A tar of the folder, without links. */
+  blob: BlobHash;
+  /** Modules in it that can be imported: what refers to them is pickled by reference. */
+  modules: readonly string[];
+}
+
 /** Everything about a group that its attempts need; immutable once created. */
 export interface GroupSpec {
   group: GroupId;
@@ -80,6 +88,8 @@ export interface GroupSpec {
   environment: Readonly<Record<string, string>>;
   /** `json` refuses results that are not JSON; `msgpack` is the TypeScript SDK's; `pickle` is Python's. */
   resultFormat: 'pickle' | 'json' | 'msgpack';
+  /** Absent when the group carries nothing of the user's besides its function. */
+  include?: GroupInclude;
 }
 
 /** What the tasks of a batch read, kept as bytes: a million tasks cost a few MB. */

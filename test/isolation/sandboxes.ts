@@ -57,6 +57,10 @@ export interface SandboxOptions {
   /** A function's pickle instead of source, and its cloudpickle. */
   pickle?: Buffer;
   cloudpicklePath?: string;
+  /** A tar with what the group carries. */
+  includePath?: string;
+  /** Packages that lie over the image's. */
+  sitePath?: string;
 }
 
 /** A runner with its sandboxes. */
@@ -130,9 +134,10 @@ export async function openSandboxes(
         files: {
           rootfs: image.rootfs,
           pythonPath: image.pythonPath,
-          sitePath: null,
+          sitePath: options.sitePath ?? null,
           functionPath,
           cloudpicklePath: options.cloudpicklePath ?? null,
+          includePath: options.includePath ?? null,
         },
       });
       return sandbox;

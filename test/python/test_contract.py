@@ -6,8 +6,10 @@ Needs PERIGEE_URL and PERIGEE_TOKEN of a mesh that has an image for this interpr
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import types
 import unittest
@@ -227,6 +229,70 @@ class OnARealMesh(unittest.TestCase):
         sandbox, fix = self.at.create_function(inside)().get_result(timeout=WAIT_SECONDS)
         self.assertEqual(sandbox, '1')
         self.assertIn('--mount no-such-mount=DIR', fix)
+
+    def test_included_modules_can_be_imported_and_are_referred_to(self):
+        def inside(scene):
+            import landsat.bands
+            import ndvi
+            scene.red += 1
+            return [type(scene) is ndvi.Scene, landsat.bands.__file__, ndvi.ratio(1, 3), scene]
+        function = self.at.create_function(inside, include_modules=['landsat', ndvi])
+        tasks = function.map([ndvi.Scene(1, 3), ndvi.Scene(2, 3)])
+        for number, task in enumerate(tasks):
+            is_same, path, ratio, scene = task.get_result(timeout=WAIT_SECONDS)
+            self.assertEqual((is_same, ratio, scene.red), (True, 0.5, number + 2))
+            self.assertTrue(path.startswith('/perigee/include/landsat/bands.py'), path)
+            self.assertIs(type(scene), ndvi.Scene)
+        # A function of an included module goes as its name; so do arguments of a found function.
+        by_name = self.at.create_function('ndvi.compute', include_modules=['ndvi', 'landsat'])
+        self.assertEqual(by_name(1, 3).get_result(timeout=WAIT_SECONDS), [0.5, 0.5, 4, 1])
+        found = perigee.AsyncTasks().get_function_by_id(function.group_id)
+        self.assertTrue(found(ndvi.Scene(1, 3)).get_result(timeout=WAIT_SECONDS)[0])
+
+    def test_included_data_is_at_its_relative_path(self):
+        def inside():
+            import io
+            import os
+            import perigee
+            path = perigee.include_path('users_code/landsat/bands.py')
+            with open('users_code/landsat/bands.py') as near, io.open(path) as far:
+                same = near.read() == far.read()
+            return same, sorted(os.listdir(os.path.dirname(path))), os.getcwd()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(support.HERE)
+        function = self.at.create_function(inside, include_data=['users_code/landsat/*.py'], isolation='task')
+        for _ in range(2):
+            self.assertEqual(function().get_result(timeout=WAIT_SECONDS),
+                             (True, ['__init__.py', 'bands.py'], '/tmp'))
+
+    def test_data_of_megabytes_is_sent_once_and_never_as_a_whole(self):
+        import resource
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, 'model.bin')
+        size = 192 * 1024 * 1024
+        with open(path, 'wb') as opened:
+            opened.write(os.urandom(1024))
+            opened.truncate(size)
+
+        def inside():
+            import os
+            return os.path.getsize('model.bin')
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function = self.at.create_function(inside, include_data=[path])
+        self.assertEqual(function().get_result(timeout=WAIT_SECONDS), size)
+        self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, 64 * 1024)
+        # The same set again: found there, whoever asks.
+        again = perigee.AsyncTasks()
+        puts = []
+        start = again._transport.start
+
+        def note(method, path, body=b'', headers=()):
+            puts.append((method, len(body)))
+            return start(method, path, body, headers)
+        again._transport.start = note
+        again.create_function(inside, include_data=[path])
+        self.assertLess(max(length for _, length in puts), 1024 * 1024)
 
     def test_the_arguments_of_a_task_can_be_read_back(self):
         task = self.at.create_function(lambda *a, **k: None)(1, 'two', big=b'x' * 100000)

@@ -5,10 +5,13 @@ import { isBlobHash } from '../../../protocol/wire/ids.ts';
 import {
   environmentBytesMax,
   environmentEntriesMax,
+  includeModuleCharsMax,
+  includeModulesMax,
   nameCharsMax,
 } from '../../../protocol/wire/limits.ts';
 import type {
   FunctionKind,
+  GroupInclude,
   IsolationLevel,
   PythonVersion,
   TaskIsolation,
@@ -24,6 +27,7 @@ import {
   readObject,
   readText,
   readTextOr,
+  readTextsOrNull,
   refused,
   refuseUnknownFields,
 } from './fields.ts';
@@ -72,6 +76,13 @@ export interface CheckedGroupRequest {
   network: boolean;
   environment: Record<string, string>;
   resultFormat: 'pickle' | 'json' | 'msgpack';
+  include: CheckedInclude | null;
+}
+
+/** What a group carries, before anybody looked for its blob. */
+export interface CheckedInclude extends GroupInclude {
+  /** Of its extension modules, as Node's `process.arch`; null when it has none. */
+  arch: string | null;
 }
 
 const groupFields = [
@@ -93,6 +104,7 @@ const groupFields = [
   'network',
   'environment',
   'resultFormat',
+  'include',
 ] as const;
 
 /**
@@ -140,6 +152,7 @@ export function readGroupRequest(input: Input): CheckedGroupRequest {
       choices: ['pickle', 'json', 'msgpack'],
       fallback: 'pickle',
     }),
+    include: readInclude(input),
   };
 }
 
@@ -242,6 +255,21 @@ function readCloudpickle(input: Input): { version: string; blob: BlobHash } | nu
   const blob = readBlobOrNull(fields, 'blob');
   if (blob === null) throw refused('cloudpickle.blob', 'must be given', undefined);
   return { version: readText(fields, 'version', 40), blob };
+}
+
+function readInclude(input: Input): CheckedInclude | null {
+  const given = input['include'];
+  if (given === undefined || given === null) return null;
+  const fields = readObject(given, '"include"');
+  refuseUnknownFields(fields, ['blob', 'modules', 'arch'], '"include"');
+  const blob = readBlobOrNull(fields, 'blob');
+  if (blob === null) throw refused('include.blob', 'must be given', undefined);
+  const modules = readTextsOrNull(fields, 'modules', includeModulesMax) ?? [];
+  const odd = modules.find(
+    (name) => name.length > includeModuleCharsMax || !/^[^\s./\\\0]+(\.[^\s./\\\0]+)*$/.test(name),
+  );
+  if (odd !== undefined) throw refused('include.modules', 'must be dotted names of modules', odd);
+  return { blob, modules, arch: readTextOr(fields, 'arch', { charsMax: 20, fallback: null }) };
 }
 
 function readPython(input: Input): PythonVersion | null {

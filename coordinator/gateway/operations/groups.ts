@@ -11,7 +11,7 @@ import type { KnownImage } from '../images/known-images.ts';
 import { chooseImage, readKnownImages } from '../images/known-images.ts';
 import type { Input } from '../input/fields.ts';
 import { readBooleanOr, readText, readTextOr } from '../input/fields.ts';
-import type { CheckedGroupRequest } from '../input/group-request.ts';
+import type { CheckedGroupRequest, CheckedInclude } from '../input/group-request.ts';
 import { readGroupLimits, readGroupRequest } from '../input/group-request.ts';
 import type { Context } from '../services.ts';
 import { viewGroup } from '../views/groups.ts';
@@ -37,6 +37,7 @@ export async function createGroup(context: Context, input: Input): Promise<Group
   const { image } = chooseImage(images, { ...request, image: digest ?? request.image });
   const chosen = { image, name: request.image ?? image.names[0] ?? image.digest };
   checkSatisfiable(context, namespace, request);
+  checkInclude(request.include, chosen);
   const functionBlob = await storeFunction(context, namespace, request);
   const spec = makeSpec({ namespace, request, functionBlob, ...chosen });
   await context.deps.driver.request({ kind: 'groupCreated', spec });
@@ -80,13 +81,30 @@ export async function terminateGroup(context: Context, input: Input): Promise<Gr
   return view(context, await getStoredGroup(context, namespace, group));
 }
 
+/** Extension modules are of one processor, and the image of its own. */
+function checkInclude(
+  include: CheckedInclude | null,
+  chosen: { image: KnownImage; name: string },
+): void {
+  if (include === null || include.arch === null || include.arch === chosen.image.arch) return;
+  throw new PerigeeError(
+    'version_mismatch',
+    `The group carries extension modules for ${include.arch}; image ${chosen.name} is for ${chosen.image.arch}.`,
+    { fix: `Build them on ${chosen.image.arch}, or leave them out of include_modules.` },
+  );
+}
+
 async function storeFunction(
   context: Context,
   namespace: NamespaceName,
   request: CheckedGroupRequest,
 ): Promise<BlobHash> {
   const { blobs, disk, store, clock } = context.deps;
-  const named = [request.functionBlob, request.cloudpickle?.blob ?? null];
+  const named = [
+    request.functionBlob,
+    request.cloudpickle?.blob ?? null,
+    request.include?.blob ?? null,
+  ];
   for (const hash of named) {
     if (hash === null || (await isReadableBlob(context, namespace, hash))) continue;
     throw new PerigeeError('not_found', `There is no blob ${hash} in ${namespace}.`, {
@@ -137,6 +155,9 @@ function makeSpec(parts: {
     network: request.network,
     environment: request.environment,
     resultFormat: request.resultFormat,
+    ...(request.include === null
+      ? {}
+      : { include: { blob: request.include.blob, modules: request.include.modules } }),
   };
 }
 

@@ -60,6 +60,10 @@ function viewSpec(
     network: spec.network,
     environment: withContents ? { ...spec.environment } : {},
     resultFormat: spec.resultFormat,
+    include:
+      spec.include === undefined
+        ? null
+        : { blob: spec.include.blob, modules: [...spec.include.modules] },
   };
 }
 

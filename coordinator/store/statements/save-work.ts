@@ -78,6 +78,7 @@ export function createWorkWriter(
         addGroup.run(spec.group, namespaceId, spec.name, JSON.stringify(spec), atMs);
         blobs.grant(spec.namespace, spec.functionBlob, atMs);
         if (spec.cloudpickleBlob !== null) blobs.grant(spec.namespace, spec.cloudpickleBlob, atMs);
+        if (spec.include !== undefined) blobs.grant(spec.namespace, spec.include.blob, atMs);
         return;
       }
       case 'saveGroupLimits': {

@@ -9,11 +9,12 @@
 import logging
 
 from perigee import imagery
+from perigee._include import include_path
 from perigee._version import __version__
 from perigee.client import AsyncTasks, Client
 from perigee.errors import (
     AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
-    BuildError, DiskFullError, ImageUnknownError, MapError, NotFoundError, OutputError, PerigeeError, PicklingError, RateLimitError,
+    BuildError, DiskFullError, ImageUnknownError, IncludeError, MapError, NotFoundError, OutputError, PerigeeError, PicklingError, RateLimitError,
     ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
     TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
 from perigee.function import CloudFunction
@@ -29,11 +30,11 @@ Tasks = AsyncTasks
 __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
-    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'IncludeError', 'MapError', 'NotFoundError', 'PerigeeError',
     'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
-    'imagery', 'save_output', 'wait',
+    'imagery', 'include_path', 'save_output', 'wait',
 ]
 
 logging.getLogger('perigee').addHandler(logging.NullHandler())

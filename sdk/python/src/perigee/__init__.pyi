@@ -1,4 +1,5 @@
 from . import imagery as imagery
+from ._include import include_path as include_path
 from ._version import __version__ as __version__
 from .client import AsyncTasks as AsyncTasks, Client as Client
 from .errors import (
@@ -10,6 +11,7 @@ from .errors import (
     BuildError as BuildError,
     DiskFullError as DiskFullError,
     ImageUnknownError as ImageUnknownError,
+    IncludeError as IncludeError,
     MapError as MapError,
     NotFoundError as NotFoundError,
     OutputError as OutputError,
@@ -44,9 +46,9 @@ Tasks = AsyncTasks
 __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
-    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
+    'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'IncludeError', 'MapError', 'NotFoundError', 'PerigeeError',
     'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
-    'imagery', 'save_output', 'wait',
+    'imagery', 'include_path', 'save_output', 'wait',
 ]

@@ -19,18 +19,35 @@ _REFERRED_TO = (types.FunctionType, type) + ((types.ClassType,) if PY2 else ())
 
 # cloudpickle's list of modules to pickle by value is one for the whole process.
 _lock = threading.RLock()
+#: Of the pickle that is being made.
+_carried = ()
 
 
-def dumps(value):
+def dumps(value, carried=()):
     """The pickle of any value, functions and classes of the user's own modules by value.
+
+    Parameters
+    ----------
+    value
+    carried : sequence of str
+        Names of the user's own modules that the reader can import: they go by reference.
 
     Raises
     ------
     Exception
         Whatever pickling raises; `perigee._culprit` finds out what it was about.
     """
+    global _carried
     with _lock:
-        return _dumps(value)
+        _carried = carried
+        try:
+            return _dumps(value)
+        finally:
+            _carried = ()
+
+
+def _goes_by_value(name):
+    return _modules.is_users(name) and not (_carried and _modules.is_carried(name, _carried))
 
 
 def plain_dumps(value):
@@ -149,17 +166,17 @@ if PY2:
             dispatch = base.dispatch.copy()
 
             def save_users_function(self, value, name=None):
-                if _modules.is_users(value.__module__):
+                if _goes_by_value(value.__module__):
                     return self.save_function_tuple(value)
                 return base.dispatch[types.FunctionType](self, value, name)
 
             def save_users_class(self, value, name=None):
-                if name is None and _modules.is_users(getattr(value, '__module__', None)):
+                if name is None and _goes_by_value(getattr(value, '__module__', None)):
                     return self.save_dynamic_class(value)
                 return base.dispatch[type](self, value, name)
 
             def save_users_module(self, value):
-                if _modules.is_users(value.__name__):
+                if _goes_by_value(value.__name__):
                     return self.save_reduce(*_module_copy(value), obj=value)
                 return base.dispatch[types.ModuleType](self, value)
 
@@ -182,7 +199,7 @@ else:
         added = []
         listed = cloudpickle.list_registry_pickle_by_value()
         for module in _modules.users_modules():
-            if module.__name__ not in listed:
+            if module.__name__ not in listed and _goes_by_value(module.__name__):
                 cloudpickle.register_pickle_by_value(module)
                 added.append(module)
         try:
@@ -196,7 +213,7 @@ else:
     def _make_pickler_class(base):
         class Pickler(base):
             def reducer_override(self, value):
-                if isinstance(value, types.ModuleType) and _modules.is_users(value.__name__):
+                if isinstance(value, types.ModuleType) and _goes_by_value(value.__name__):
                     return _module_copy(value)
                 return base.reducer_override(self, value)
         return Pickler

@@ -18,19 +18,21 @@ _ARGUMENT_FIX = 'pass what it is made from (a path, a URL), and make it inside t
 _zips = {}
 
 
-def pickle_function(function, name):
+def pickle_function(function, name, carried=()):
     """The pickle of a callable, with everything of the user's own that it refers to.
+
+    What is of the ``carried`` modules is referred to by its name.
 
     Raises
     ------
     PicklingError
         Something that it refers to cannot be pickled; names it.
     """
-    return _dumps(function, name, 'The function', _FUNCTION_FIX)
+    return _dumps(function, name, 'The function', _FUNCTION_FIX, carried)
 
 
-def pickle_arguments(args, kwargs):
-    """The pickle of ``(args, kwargs)``.
+def pickle_arguments(args, kwargs, carried=()):
+    """The pickle of ``(args, kwargs)``; what is of the ``carried`` modules goes by its name.
 
     Raises
     ------
@@ -42,11 +44,12 @@ def pickle_arguments(args, kwargs):
         # In C, and enough for nearly all arguments.
         data = _by_value.plain_dumps(call)
     except Exception:
-        return _pickle_arguments_by_value(args, kwargs)
+        return _pickle_arguments_by_value(args, kwargs, carried)
+    whole = set(name.encode('utf-8') for name in carried)
     for root in users_roots():
         # It may refer to a class that the image cannot import; a chance hit costs only time.
-        if root in data:
-            return _pickle_arguments_by_value(args, kwargs)
+        if root not in whole and root in data:
+            return _pickle_arguments_by_value(args, kwargs, carried)
     return data
 
 
@@ -59,20 +62,20 @@ def cloudpickle_zip():
     return version, _zips[version]
 
 
-def _pickle_arguments_by_value(args, kwargs):
+def _pickle_arguments_by_value(args, kwargs, carried):
     try:
-        return _by_value.dumps((args, kwargs))
+        return _by_value.dumps((args, kwargs), carried)
     except Exception as error:
         named = [('argument %d' % index, value) for index, value in enumerate(args)]
         named += [("argument '%s'" % name, value) for name, value in sorted(kwargs.items())]
         for name, value in named:
-            _dumps(value, name, 'An argument', _ARGUMENT_FIX)
+            _dumps(value, name, 'An argument', _ARGUMENT_FIX, carried)
         raise _error('An argument', 'arguments', (args, kwargs), error, _ARGUMENT_FIX)
 
 
-def _dumps(value, name, what, fix):
+def _dumps(value, name, what, fix, carried):
     try:
-        return _by_value.dumps(value)
+        return _by_value.dumps(value, carried)
     except Exception as error:
         path, culprit = find_culprit(value, name)
         raise _error(what, path, culprit, error, fix)

@@ -56,8 +56,13 @@ class Connection(object):
             return
 
     def send(self, head, body, deadline):
-        """Writes a request whole."""
+        """Writes a request whole; the body is bytes, or what gives its bytes in pieces."""
         self.requests += 1
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            self._send_bytes(head, deadline)
+            for piece in body:
+                self._send_bytes(piece, deadline)
+            return
         # A small body goes out in one packet with its head.
         if len(body) <= WRITE_BYTES:
             self._send_bytes(head + bytes(body), deadline)
@@ -65,8 +70,11 @@ class Connection(object):
             self._send_bytes(head, deadline)
             self._send_bytes(body, deadline)
 
-    def read_response(self, deadline):
-        """Reads the head of an answer; returns a `Response` whose body is still to be read."""
+    def read_response(self, deadline, has_body=True):
+        """Reads the head of an answer; returns a `Response` whose body is still to be read.
+
+        The answer to HEAD has none, whatever length it names.
+        """
         while True:
             end = self._received.find(b'\r\n\r\n')
             if end >= 0:
@@ -77,8 +85,8 @@ class Connection(object):
         head, self._received = self._received[:end], self._received[end + 4:]
         status, headers = _parse_head(head)
         if 100 <= status < 200:
-            return self.read_response(deadline)
-        return Response(self, status, headers)
+            return self.read_response(deadline, has_body)
+        return Response(self, status, headers, has_body)
 
     def read(self, deadline, waker=None):
         """Some bytes that have arrived; empty bytes when the waker ended the wait."""
@@ -150,11 +158,11 @@ class Connection(object):
 class Response(object):
     """An answer whose body is read in pieces."""
 
-    def __init__(self, connection, status, headers):
+    def __init__(self, connection, status, headers, has_body=True):
         self.status = status
         self.headers = headers
         self._connection = connection
-        if status in (204, 304):
+        if status in (204, 304) or not has_body:
             self._decoder = LengthDecoder(0)
         elif 'chunked' in headers.get('transfer-encoding', ''):
             self._decoder = ChunkedDecoder()
@@ -191,10 +199,6 @@ class Response(object):
             except TimedOut:
                 raise ConnectionLost('the coordinator fell silent')
         return b''.join(pieces)
-
-    def skip_body(self):
-        """Says that there is none: the answer to HEAD names the length of a body that never comes."""
-        self._decoder = LengthDecoder(0)
 
 
 def encode_head(method, target, headers):

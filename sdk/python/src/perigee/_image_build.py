@@ -1,4 +1,4 @@
-"""Requirements of a function: an image with them is built before the function is made."""
+"""Images that a function waits for: those of its requirements, and those that a registry has."""
 from __future__ import print_function
 
 import io
@@ -7,14 +7,15 @@ import platform
 import sys
 import time
 
-from perigee._compat import native, quote, string_types
-from perigee.errors import BuildError
+from perigee._compat import monotonic, native, quote, string_types
+from perigee._progress import say_build_interrupted
+from perigee.errors import BuildError, TimeoutError
 
 #: Seconds between two looks at a build; short at first, since many sets have been built before.
 _PAUSES = (0.1, 0.2, 0.3)
 
 
-def build_image(transport, requirements, image):
+def build_image(transport, requirements, image, deadline=None):
     """Makes sure that an image with the requirements is there; prints the build's log to stderr.
 
     Returns
@@ -26,36 +27,62 @@ def build_image(transport, requirements, image):
     ------
     BuildError
         The build failed, with pip's own words.
+    TimeoutError
+        The deadline has passed.
     """
     lines = read_requirements(requirements)
     request = {'requirements': lines, 'python': platform.python_version()}
     if image is not None:
         request['base'] = native(image)
     view = transport.send_json('POST', '/v1/images', request)
-    digest = native(view['digest'])
+    _follow(transport, view, deadline)
+    return native(view['digest'])
+
+
+def await_image(transport, digest, deadline=None):
+    """Waits until an image is ready that somebody makes; prints its log to stderr.
+
+    Raises
+    ------
+    BuildError
+        It could not be made.
+    TimeoutError
+        The deadline has passed.
+    """
+    _follow(transport, transport.get_json('/v1/images/' + quote(digest, safe='')), deadline)
+
+
+def _follow(transport, view, deadline):
+    digest, name = native(view['digest']), native(view['name'])
     path = '/v1/images/' + quote(digest, safe='')
     offset = 0
     looks = 0
-    if view['state'] == 'building':
-        _say('[perigee] building %s\n' % native(view['name']))
     # A build that this call found done is not told again.
     is_told = view['state'] != 'building'
-    while True:
-        if not is_told:
-            text = transport.request('GET', '%s/log?offset=%d' % (path, offset)).body
-            offset += len(text)
-            _say(bytes(text).decode('utf-8', 'replace'))
-        if view['state'] != 'building':
-            break
-        time.sleep(_PAUSES[min(looks, len(_PAUSES) - 1)])
-        looks += 1
-        # The state first, then the log: what came between the two is not missed.
-        view = transport.get_json(path)
+    if not is_told:
+        _say('[perigee] %s %s\n' % ('bringing in' if view.get('kind') == 'oci' else 'building', name))
+    try:
+        while True:
+            if not is_told:
+                text = transport.request('GET', '%s/log?offset=%d' % (path, offset)).body
+                offset += len(text)
+                _say(bytes(text).decode('utf-8', 'replace'))
+            if view['state'] != 'building':
+                break
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError('The image %s is not ready yet; it is being made all the same.' % name,
+                                   fix='make the function again later, or with a longer build_timeout')
+            time.sleep(_PAUSES[min(looks, len(_PAUSES) - 1)])
+            looks += 1
+            # The state first, then the log: what came between the two is not missed.
+            view = transport.get_json(path)
+    except KeyboardInterrupt:
+        say_build_interrupted(digest, name)
+        raise
     if view['state'] == 'build_failed':
         failure = view.get('failure') or {}
         raise BuildError(native(failure.get('message') or 'The image could not be built.'),
                          code='build_failed', fix=native(failure.get('fix') or ''))
-    return digest
 
 
 def read_requirements(requirements):

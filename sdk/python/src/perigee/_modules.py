@@ -18,6 +18,12 @@ _folder_verdicts = {}
 _roots = ((), 0)
 
 
+def is_carried(name, carried):
+    """Whether a module of that name is among those that a function carries, or a package above one."""
+    return any(name == other or name.startswith(other + '.') or other.startswith(name + '.')
+               for other in carried)
+
+
 def is_users(name):
     """Whether the module of that name is the user's own, and is made of Python."""
     if name is None:
@@ -66,11 +72,12 @@ def _judge(name, module):
         folder = os.path.dirname(folder)
     verdict = _folder_verdicts.get(folder)
     if verdict is None:
-        verdict = _folder_verdicts[folder] = not _is_installed(folder)
+        verdict = _folder_verdicts[folder] = not is_installed(folder)
     return verdict
 
 
-def _is_installed(folder):
+def is_installed(folder):
+    """Whether modules that lie in a folder came with Python or by an installer."""
     if _INSTALL_FOLDERS & set(folder.split(os.sep)):
         return True
     real = os.path.realpath(folder)

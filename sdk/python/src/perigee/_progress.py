@@ -152,6 +152,13 @@ def say_submission_interrupted(group_id, count):
           '  cancel them: scripts/perigee cancel %s' % group_id])
 
 
+def say_build_interrupted(digest, name):
+    """The same, for a wait for an image that is being made."""
+    _say(['Interrupted. The image %s is being made all the same.' % name,
+          '  see it:    scripts/perigee image show %s --log' % digest[:19],
+          '  use it:    make the function again'])
+
+
 def _say(lines):
     sys.stderr.write(''.join('%s\n' % line for line in [''] + lines))
     sys.stderr.flush()

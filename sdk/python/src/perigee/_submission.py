@@ -40,10 +40,29 @@ class Blobs(object):
         if sha256 not in self._known:
             self._transport.request('PUT', '/v1/blobs/' + sha256, data,
                                     [('Content-Type', 'application/octet-stream')])
-            if len(self._known) >= KNOWN_BLOBS_MAX:
-                self._known.clear()
-            self._known.add(sha256)
+            self._note(sha256)
         return sha256
+
+    def put_archive(self, archive):
+        """Stores what a function carries, read as it is sent; returns its hash."""
+        sha256 = archive.sha256()
+        if sha256 not in self._known:
+            path = '/v1/blobs/' + sha256
+            try:
+                self._transport.request('HEAD', path)
+            except PerigeeError as error:
+                # Without a body: the status is all that there is.
+                if error.code not in ('not_found', 'http_404'):
+                    raise
+                self._transport.request('PUT', path, archive,
+                                        [('Content-Type', 'application/octet-stream')])
+            self._note(sha256)
+        return sha256
+
+    def _note(self, sha256):
+        if len(self._known) >= KNOWN_BLOBS_MAX:
+            self._known.clear()
+        self._known.add(sha256)
 
 
 def submit(client, group_id, calls):
@@ -73,7 +92,7 @@ def submit(client, group_id, calls):
     in_flight = deque()
     client._follower.begin_submission()
     try:
-        for block, assets, count in _batches(client, calls):
+        for block, assets, count in _batches(client, group_id, calls):
             while len(in_flight) >= IN_FLIGHT_MAX:
                 tasks.extend(in_flight.popleft().finish())
             in_flight.append(_SentBatch(client, group_id, block, assets, count))
@@ -97,7 +116,7 @@ def submit(client, group_id, calls):
 
 def submit_one(client, group_id, args, kwargs):
     """Puts one call on disk; returns its `FutureTask`."""
-    payload = frame(_payload(client, args, kwargs))
+    payload = frame(_payload(client, group_id, args, kwargs))
     client._follower.begin_submission()
     try:
         assets = pack_assets(find_assets(args, kwargs))
@@ -139,12 +158,12 @@ class _SentBatch(object):
         self._exchange.abandon()
 
 
-def _batches(client, calls):
+def _batches(client, group_id, calls):
     """Cuts calls into blocks; yields each with its list of assets and the number of its payloads."""
     tasks_max = FIRST_BATCH_TASKS
     parts, lists, size, began_at = [], [], 0, monotonic()
     for args, kwargs, assets in calls:
-        payload = frame(_payload(client, args, kwargs))
+        payload = frame(_payload(client, group_id, args, kwargs))
         parts.append(payload)
         lists.append(pack_assets(find_assets(args, kwargs) if assets is None else assets))
         size += len(payload)
@@ -156,8 +175,8 @@ def _batches(client, calls):
         yield b''.join(parts), b''.join(lists), len(parts)
 
 
-def _payload(client, args, kwargs):
-    data = pickle_arguments(args, kwargs)
+def _payload(client, group_id, args, kwargs):
+    data = pickle_arguments(args, kwargs, client._carried.get(group_id, ()))
     if len(data) + 1 <= INLINE_BYTES_MAX:
         return PICKLE + data
     return blob_reference(PICKLE, client._blobs.put(data), len(data))

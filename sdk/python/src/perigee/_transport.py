@@ -274,9 +274,8 @@ class Exchange(object):
     def _receive(self):
         connection, self._connection = self._connection, None
         try:
-            response = connection.read_response(monotonic() + SILENCE_SECONDS)
-            if self._method == 'HEAD':
-                response.skip_body()
+            has_body = self._method != 'HEAD'
+            response = connection.read_response(monotonic() + SILENCE_SECONDS, has_body)
             answer = Answer(response.status, response.headers, self._read_body(response))
         except TimedOut:
             connection.close()

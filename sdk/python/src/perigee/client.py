@@ -6,13 +6,15 @@ import platform
 import re
 import threading
 
-from perigee._compat import integer_types, native, quote, string_types
+from perigee._compat import integer_types, monotonic, native, quote, string_types
 from perigee._follower import Follower
 from perigee._function_pickle import cloudpickle_zip, pickle_function
-from perigee._image_build import build_image
+from perigee._image_build import await_image, build_image
+from perigee._include import collect
+from perigee._include_archive import IncludeArchive
 from perigee._submission import Blobs
 from perigee._transport import Transport
-from perigee.errors import PerigeeError, UnsatisfiableError
+from perigee.errors import ConflictError, UnsatisfiableError
 from perigee.function import CloudFunction
 from perigee.settings import load_settings
 from perigee.task import FutureTask
@@ -25,7 +27,7 @@ NAME_CHARS_MAX = 63
 _ACCEPTED = ('gpus', 'minimum_concurrency', 'minimum_seconds')
 _KNOWN = ('f', 'image', 'name', 'cpus', 'memory', 'maximum_concurrency', 'task_timeout', 'retry_count',
           'network', 'environment', 'priority', 'queue_timeout', 'isolation', 'result_format',
-          'requirements', 'include_modules', 'include_data') + _ACCEPTED
+          'requirements', 'include_modules', 'include_data', 'build_timeout') + _ACCEPTED
 
 
 class AsyncTasks(object):
@@ -61,6 +63,8 @@ class AsyncTasks(object):
         self._blobs = Blobs(self._transport)
         # Of the functions made or found here, by group id: what a progress line calls their tasks.
         self._names = {}
+        # By group id, the modules that its workers can import: arguments refer to them.
+        self._carried = {}
 
     @property
     def url(self):
@@ -83,11 +87,12 @@ class AsyncTasks(object):
                         maximum_concurrency=None, task_timeout=1800, retry_count=0, network=False,
                         environment=None, priority=0, queue_timeout=None, isolation='worker',
                         result_format='pickle', requirements=None, include_modules=None,
-                        include_data=None, **kwargs):
+                        include_data=None, build_timeout=None, **kwargs):
         """Puts a function on the mesh.
 
         It is pickled by value with everything of your own that it refers to: globals, helper
-        functions, classes, your own modules. Changes made later are not seen.
+        functions, classes, your own modules. Changes made later are not seen. What only an
+        ``import`` inside of it refers to travels when ``include_modules`` names it.
 
         Parameters
         ----------
@@ -95,7 +100,8 @@ class AsyncTasks(object):
             A function, or its dotted name, for example ``'ndvi.main'``.
         image : str, optional
             The environment it runs in. By default one with this interpreter: for Python 2.7 the
-            geospatial one. The names that DLRun knew work too.
+            geospatial one. The names that DLRun knew work too. A registry's reference, for example
+            ``docker.io/library/python:3.11-slim``, is brought in, with a log on standard error.
         name : str, optional
             For people; at most 63 characters. By default the function's own.
         cpus : float
@@ -127,8 +133,15 @@ class AsyncTasks(object):
             Packages of the package index that the function needs besides the image's, as lines of a
             requirements file, or the path of one. An image with them is built once by the
             coordinator, with a log on standard error; the same set is there at once afterwards.
-        include_modules, include_data : optional
-            Not supported yet; raise an error that says what to do instead.
+        include_modules : list of str or module, optional
+            Modules and packages of your own, by name, with everything in their folders: they can be
+            imported in the task, and what refers to them is pickled as a reference.
+        include_data : list of str or path, optional
+            Files, folders and patterns (``*``, ``?``, ``[...]``, ``**``). In the task they are at the
+            same relative paths, below the folder that it starts in and for `perigee.include_path`.
+        build_timeout : float, optional
+            Seconds to wait for an image that is being built or brought in; by default without end.
+            It is made all the same, and the next call finds it.
         **kwargs
             ``gpus=0``, ``minimum_concurrency`` and ``minimum_seconds`` are taken for the sake of
             old scripts.
@@ -140,7 +153,11 @@ class AsyncTasks(object):
         Raises
         ------
         BuildError
-            The image with the requirements could not be built; in pip's own words.
+            The image could not be built or brought in; in pip's or the registry's own words.
+        IncludeError
+            What is to be included is not there, or cannot travel; names it.
+        TimeoutError
+            ``build_timeout`` has passed.
         PicklingError
             The function refers to something that cannot be pickled; names it.
         ImageUnknownError, VersionMismatchError, UnsatisfiableError
@@ -149,7 +166,6 @@ class AsyncTasks(object):
             A parameter is not known, or ``f`` cannot be called.
         """
         _check_extra(kwargs)
-        _refuse_additions(include_modules, include_data)
         if isinstance(f, string_types):
             f = _find_function(f)
         if not callable(f):
@@ -177,14 +193,20 @@ class AsyncTasks(object):
             request['maximumConcurrency'] = maximum_concurrency
         if queue_timeout is not None:
             request['queueTimeoutSeconds'] = queue_timeout
+        include = collect(include_modules, include_data)
+        carried = tuple(include.modules) if include else ()
+        deadline = None if build_timeout is None else monotonic() + build_timeout
         if requirements:
-            request['image'] = build_image(self._transport, requirements, image)
+            request['image'] = build_image(self._transport, requirements, image, deadline)
         # Last, when all else is right: pickling and its blobs cost the most.
-        request['function'] = self._send_function(pickle_function(f, name))
+        request['function'] = self._send_function(pickle_function(f, name, carried))
         version, archive = cloudpickle_zip()
         request['cloudpickle'] = {'version': version, 'blob': self._blobs.put(archive)}
-        group = self._transport.send_json('POST', '/v1/groups', request)
-        group = group.get('group', group)
+        if include is not None:
+            request['include'] = {'blob': self._blobs.put_archive(IncludeArchive(include.files)),
+                                  'modules': include.modules, 'arch': include.arch}
+        group = self._post_group(request, deadline)
+        self._carried[native(group['id'])] = carried
         return CloudFunction(group['id'], name=group.get('name', name), client=self,
                              retry_count=retry_count)
 
@@ -198,6 +220,8 @@ class AsyncTasks(object):
         """
         group = self._transport.get_json('/v1/groups/' + quote(native(group_id), safe=''))
         group = group.get('group', group)
+        include = group.get('include') or {}
+        self._carried[native(group['id'])] = tuple(map(native, include.get('modules') or ()))
         return CloudFunction(group['id'], name=group['name'], client=self,
                              retry_count=group.get('retryCount') or 0)
 
@@ -226,6 +250,16 @@ class AsyncTasks(object):
 
     def __repr__(self):
         return '%s(url=%r)' % (type(self).__name__, self.url)
+
+    def _post_group(self, request, deadline):
+        while True:
+            try:
+                group = self._transport.send_json('POST', '/v1/groups', request)
+                return group.get('group', group)
+            except ConflictError as error:
+                if error.code != 'image_building' or 'digest' not in error.details:
+                    raise
+                await_image(self._transport, native(error.details['digest']), deadline)
 
     def _send_function(self, data):
         if len(data) > INLINE_FUNCTION_BYTES_MAX:
@@ -261,17 +295,6 @@ def _check_extra(kwargs):
             raise TypeError('create_function got an unknown parameter %r%s' % (name, hint))
     if kwargs.get('gpus'):
         raise UnsatisfiableError('No node of this mesh offers gpus.', fix='leave out gpus, or set it to 0')
-
-
-def _refuse_additions(include_modules, include_data):
-    if include_modules:
-        raise PerigeeError('include_modules is not supported yet.', code='unsupported',
-                           fix='leave it out: modules of your own that are imported where the '
-                               'function is defined travel with it')
-    if include_data:
-        raise PerigeeError('include_data is not supported yet.', code='unsupported',
-                           fix='pass the content of the file as an argument, or mount its folder '
-                               'with --mount NAME=DIR and open it with perigee.imagery.open')
 
 
 def _find_function(dotted_name):

@@ -1,4 +1,6 @@
 import builtins
+from os import PathLike
+from types import ModuleType
 from typing import Any, Callable, Literal, Mapping, Sequence, TypeVar, overload
 from typing_extensions import ParamSpec
 
@@ -37,8 +39,9 @@ class AsyncTasks:
         isolation: Literal['worker', 'task'] = 'worker',
         result_format: Literal['pickle', 'json'] = 'pickle',
         requirements: Sequence[str] | str | None = None,
-        include_modules: object = None,
-        include_data: object = None,
+        include_modules: Sequence[str | ModuleType] | str | ModuleType | None = None,
+        include_data: Sequence[str | PathLike[str]] | str | PathLike[str] | None = None,
+        build_timeout: float | None = None,
         *,
         gpus: int = 0,
         minimum_concurrency: int | None = None,
@@ -61,9 +64,10 @@ class AsyncTasks:
         queue_timeout: float | None = None,
         isolation: Literal['worker', 'task'] = 'worker',
         result_format: Literal['pickle', 'json'] = 'pickle',
-        requirements: Optional[Union[Sequence[Text], Text]] = None,
-        include_modules: object = None,
-        include_data: object = None,
+        requirements: Sequence[str] | str | None = None,
+        include_modules: Sequence[str | ModuleType] | str | ModuleType | None = None,
+        include_data: Sequence[str | PathLike[str]] | str | PathLike[str] | None = None,
+        build_timeout: float | None = None,
         *,
         gpus: int = 0,
         minimum_concurrency: int | None = None,

@@ -27,9 +27,12 @@ class PerigeeError(Exception):
         What happened.
     fix : str or None
         What to do about it.
+    details : dict
+        What the coordinator said besides, for programs; mostly empty.
     """
 
     code = 'internal'
+    details = {}
 
     def __init__(self, message, code=None, fix=None):
         # Not by super(): the next class may be UnicodeDecodeError, which wants five arguments.
@@ -94,6 +97,10 @@ class BuildError(PerigeeError):
     """An image with the function's requirements could not be built."""
 
     code = 'build_failed'
+
+
+class IncludeError(BadRequestError, ValueError):
+    """What include_modules or include_data names is not there, or cannot travel."""
 
 
 class VersionMismatchError(PerigeeError):
@@ -334,6 +341,7 @@ _BY_CODE = {
     'conflict': ConflictError,
     'group_terminated': GroupTerminalException,
     'build_failed': BuildError,
+    'image_building': ConflictError,
     'image_unknown': ImageUnknownError,
     'version_mismatch': VersionMismatchError,
     'unsatisfiable': UnsatisfiableError,
@@ -367,7 +375,11 @@ def error_of_problem(status, problem):
     """
     code = native(problem.get('code')) or 'http_%d' % status
     message = problem.get('detail') or problem.get('title') or 'HTTP status %d' % status
-    return _BY_CODE.get(code, ServerError)(message, code=code, fix=problem.get('fix'))
+    error = _BY_CODE.get(code, ServerError)(message, code=code, fix=problem.get('fix'))
+    details = problem.get('details')
+    if isinstance(details, dict):
+        error.details = details
+    return error
 
 
 def _rebuild_error(error_class, message, code, fix):

@@ -1,5 +1,14 @@
 /** The harness under both interpreters, in real sandboxes. */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pack, unpack } from 'msgpackr';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -92,6 +101,46 @@ describe.each(pythons)('the harness under Python %s', (python) => {
     expect(failureOf(await call('import numpy\ndef f(): return numpy.zeros(3)')).message).toContain(
       'result is a numpy.ndarray',
     );
+  });
+
+  it('reads the .pth files of a layer, as namespace packages and develop installs need', async () => {
+    const site = mkdtempSync(join(tmpdir(), 'perigee-site-'));
+    chmodSync(site, 0o755);
+    for (const path of ['one/near', 'two/far', 'beside', 'affine']) {
+      mkdirSync(join(site, path), { recursive: true });
+    }
+    // What setuptools writes for namespace packages of before PEP 420.
+    writeFileSync(
+      join(site, 'soil-1.0-nspkg.pth'),
+      ['near', 'far']
+        .map(
+          (name) =>
+            'import sys, types, os;p = os.path.join(sys._getframe(1).f_locals["sitedir"], ' +
+            `"${name === 'near' ? 'one' : 'two'}");m = sys.modules.setdefault("soil", ` +
+            'types.ModuleType("soil"));mp = m.__dict__.setdefault("__path__",[]);mp.append(p)',
+        )
+        .join('\n'),
+    );
+    writeFileSync(join(site, 'beside.pth'), 'beside\n/nowhere\n');
+    writeFileSync(join(site, 'one/near/__init__.py'), 'depth = 1\n');
+    writeFileSync(join(site, 'two/far/__init__.py'), 'depth = 2\n');
+    writeFileSync(join(site, 'beside/shallow.py'), 'depth = 3\n');
+    writeFileSync(join(site, 'affine/__init__.py'), 'depth = 4\n');
+    const sandbox = sandboxes.start({
+      python,
+      sitePath: site,
+      source: `
+import sys
+import soil.near, soil.far, shallow, affine
+def f():
+    at = [path for path in sys.path if path.startswith('/perigee/site')]
+    return [soil.near.depth, soil.far.depth, shallow.depth, affine.depth, at]`,
+    });
+    const end = await sandbox.call();
+    rmSync(site, { recursive: true });
+    // Before the image's own: `affine` is in it too.
+    const value = [1, 2, 3, 4, ['/perigee/site', '/perigee/site/beside']];
+    expect(end).toMatchObject({ value });
   });
 
   it('spools a large result to a file, whole', async () => {
