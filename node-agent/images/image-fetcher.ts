@@ -13,6 +13,8 @@ import type { ArchiveStore } from '../../protocol/images/archive-store.ts';
 import type { ImageArchive } from '../../protocol/images/image-archive.ts';
 import { unpackArchive } from '../../protocol/images/image-archive.ts';
 import { describeImage, downloadImage } from '../../protocol/images/image-transfer.ts';
+import { collectAll } from '../../protocol/net/collect-buffers.ts';
+import { receivedBytesMax } from '../../protocol/net/limits.ts';
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import { lockFile } from './folder-lock.ts';
 
@@ -160,7 +162,9 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       progress.archive = archive;
       await writeProgress(work, progress);
       const flags = offset === 0 ? 'w' : 'r+';
-      await pipeline(bytes, createWriteStream(part, { flags, start: offset }), { signal });
+      await pipeline(staySmall(bytes), createWriteStream(part, { flags, start: offset }), {
+        signal,
+      });
       return offset;
     });
   };
@@ -194,6 +198,20 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       await Promise.allSettled(underWay.values());
     },
   };
+}
+
+/** Hundreds of megabytes must not leave the agent larger than it was. */
+async function* staySmall(
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let received = 0;
+  for await (const chunk of bytes) {
+    yield chunk;
+    received += chunk.length;
+    if (received < receivedBytesMax) continue;
+    received = 0;
+    collectAll();
+  }
 }
 
 function checkOffer(archive: ImageArchive, progress: Progress): void {

@@ -14,3 +14,7 @@ export const readAheadBytesMax = 1 * mib;
 export const blobFrameBytesMax = 16 * kib;
 /** A blob transfer that moves no byte for so long is given up. */
 export const blobIdleMsMax = 60_000;
+/** Bytes of transfers after which the buffers that they passed through are collected: as much as a window. */
+export const passedBytesMax = 4 * mib;
+/** Bytes of one image after which its receiver collects everything. */
+export const receivedBytesMax = 64 * mib;

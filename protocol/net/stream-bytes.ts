@@ -7,6 +7,7 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { PerigeeError } from '../base/errors.ts';
 import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame } from '../wire/frames.ts';
+import { countPassedBytes } from './collect-buffers.ts';
 import { blobFrameBytesMax, blobIdleMsMax, readAheadBytesMax } from './limits.ts';
 import { streamDrained } from './stream-drained.ts';
 import { createStreamHold } from './stream-hold.ts';
@@ -82,7 +83,9 @@ export function createStreamReader(stream: Stream): StreamReader {
       await more();
       const taken = take(left);
       left -= taken.length;
-      if (taken.length > 0) yield taken;
+      if (taken.length === 0) continue;
+      yield taken;
+      countPassedBytes(taken.length);
     }
   }
   const readExactly = async (sizeBytes: number): Promise<Buffer> => {
@@ -117,6 +120,7 @@ export async function writeBytes(
 ): Promise<void> {
   for await (const chunk of source) {
     if (!stream.send(chunk)) await streamDrained(stream, { waitMsMax: blobIdleMsMax });
+    countPassedBytes(chunk.length);
   }
 }
 
