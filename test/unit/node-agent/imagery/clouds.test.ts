@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createServer } from 'node:http';
+import { request as ask, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,6 +89,26 @@ describe('s3: assets, from a real server of the API', () => {
     await client.send(
       new PutObjectCommand({ Bucket: 'scenes', Key: 'L7/a scene.tif', Body: scene }),
     );
+  });
+
+  it('are paid for by the reader where the entry says so, and only there', async () => {
+    const asked: { method: string; payer: string | undefined }[] = [];
+    await using recorder = await startRecorder(moto.url, (request) => {
+      const payer = request.headers['x-amz-request-payer'];
+      asked.push({ method: request.method ?? '', payer: payer?.toString() });
+    });
+    for (const requesterPays of [true, false]) {
+      asked.length = 0;
+      const credentials = entries({ endpoint: recorder.url, requesterPays });
+      await using test = await openCache({ credentials });
+      const version = await test.cache.stat({ uri, namespace }, never);
+      await test.cache.read(version, { offset: 0, length: 10 }, options);
+      const payer = requesterPays ? 'requester' : undefined;
+      expect(asked).toEqual([
+        { method: 'HEAD', payer },
+        { method: 'GET', payer },
+      ]);
+    }
   });
 
   it('are not found by their name, with S3’s own word for it', async () => {
@@ -220,3 +240,30 @@ describe('the credentials file', () => {
     expect(parse('s3://scenes/')).not.toThrow();
   });
 });
+
+/** Stands before a server, and shows each request. */
+async function startRecorder(
+  target: string,
+  onRequest: (request: IncomingMessage) => void,
+): Promise<AsyncDisposable & { url: string }> {
+  const server = createServer((request, response) => {
+    onRequest(request);
+    const { method, headers, url = '/' } = request;
+    const forwarded = ask(new URL(url, target), { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on('error', () => response.destroy());
+    request.pipe(forwarded);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
