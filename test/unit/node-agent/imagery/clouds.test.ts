@@ -141,6 +141,7 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
     const tokens: string[] = [];
     const asked: string[] = [];
     let generation = '17';
+    let accepted = 'token2';
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       const url = new URL(request.url ?? '', 'http://x');
       if (url.pathname === '/token') {
@@ -158,7 +159,7 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
       }
       asked.push(url.pathname + url.search);
       // The first token was revoked: only a renewed one is taken.
-      if (request.headers.authorization !== 'Bearer token2') {
+      if (request.headers.authorization !== `Bearer ${accepted}`) {
         response.writeHead(401).end('{"error": {"message": "Invalid Credentials"}}');
         return;
       }
@@ -202,6 +203,15 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
       const bytes = await test.cache.read(version, { offset: 4 * mib - 5, length: 10 }, options);
       expect(Buffer.compare(bytes, scene.subarray(4 * mib - 5, 4 * mib + 5))).toBe(0);
       expect(tokens).toEqual(['token1', 'token2']);
+      // Revoked again: of all who are refused together one renews it for all.
+      accepted = 'token3';
+      const looks = Array.from({ length: 12 }, (_, at) =>
+        test.cache.stat({ uri: `gs://scenes/none${at}`, namespace }, never),
+      );
+      for (const look of await Promise.allSettled(looks)) {
+        expect(look).toMatchObject({ reason: { code: 'asset_not_found' } });
+      }
+      expect(tokens).toEqual(['token1', 'token2', 'token3']);
       generation = '18';
       await expect(
         test.cache.read(version, { offset: 9 * mib, length: 1 }, options),
