@@ -137,6 +137,18 @@ export const settingsTable = {
     flag: '--allow-network',
     doc: 'Local nodes give groups that ask for it (network=True) this machine’s network.',
   }),
+  imageryOriginRequestsMax: integer({
+    default: 256,
+    min: 1,
+    max: 100_000,
+    doc: 'Requests at once of the whole mesh to one origin of imagery, a host or a bucket; divided among the nodes that use it.',
+  }),
+  imageryOriginPerSecondMax: integer({
+    default: 4_000,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Requests a second of the whole mesh to one origin; S3 bears 5500 for each prefix.',
+  }),
   tlsCert: text({
     default: '',
     flag: '--tls-cert',

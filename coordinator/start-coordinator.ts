@@ -160,6 +160,10 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         sessionFirst: restored.nextSession,
         blockCacheBytesMax: settings.blockCacheBytesMax,
         blobStreamsMax: settings.blobStreamsMax,
+        originBudget: {
+          requestsMax: settings.imageryOriginRequestsMax,
+          perSecondMax: settings.imageryOriginPerSecondMax,
+        },
         greetingMsMax: settings.greetingMsMax,
         waitingMax: sessionWaitingMax,
       },

@@ -25,7 +25,7 @@ import type { Runner, RunnerEvent, TaskInput } from './runner/port.ts';
 /** What the core hears of the coordinator; the rest is between the shells. */
 export type DriverMessage = Exclude<
   CoordinatorMessage,
-  { kind: 'welcome' | 'refused' | 'located' | 'holdingsAsked' }
+  { kind: 'welcome' | 'refused' | 'located' | 'holdingsAsked' | 'originShares' }
 >;
 
 /** What the loop needs of the world. */

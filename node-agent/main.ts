@@ -169,12 +169,22 @@ async function startImagery(
   },
 ): Promise<{ cache: ImageryCache; link: ImageryLink; lazy: LazyAssets | null }> {
   const { host, data, mounts, log, cleanUps } = deps;
-  const [{ openImagery }, { createImageryLink, defaultImageryLinkSettings }] = await Promise.all([
+  const [
+    { openImagery },
+    { createImageryLink, defaultImageryLinkSettings },
+    { createOriginShares },
+  ] = await Promise.all([
     import('./imagery/open-imagery.ts'),
     import('./imagery/imagery-link.ts'),
+    import('./imagery/origins/origin-shares.ts'),
   ]);
   const now = (): number => performance.now();
-  const link = createImageryLink(now, { ...defaultImageryLinkSettings, epoch: Date.now() });
+  const shares = createOriginShares(now, {
+    requestsMax: settings.imageryRequestsMax,
+    perSecondMax: settings.imageryRequestsPerSecondMax,
+  });
+  const linkSettings = { ...defaultImageryLinkSettings, epoch: Date.now() };
+  const link = createImageryLink(now, shares, linkSettings);
   const cache = openImagery(settings, {
     dataFolder: data.path,
     mounts,

@@ -196,13 +196,14 @@ export async function startAgent(
       onOpened(welcome) {
         log.info({ node: welcome.node, coordinator: welcome.software }, 'Joined the mesh.');
         driver.dispatch({ kind: 'sessionOpened', drop: welcome.drop });
-        imagery?.tellAll();
+        imagery?.sessionOpened();
         heartbeat.begin(welcome.settings.heartbeatMs);
       },
       onMessage(message) {
         // Who has what is between the shells: no decision of the core hangs on it.
         if (message.kind === 'located') peers.take(message);
         else if (message.kind === 'holdingsAsked') imagery?.tellAll();
+        else if (message.kind === 'originShares') imagery?.origins.take(message);
         else driver.receive(message);
       },
       onLost(error) {

@@ -7,12 +7,14 @@ import type { MeshSettings } from '../../protocol/wire/messages.ts';
 import { agentProtocol, blobProtocol } from '../../protocol/wire/messages.ts';
 import type { GroupSpec } from '../../protocol/wire/task.ts';
 import type { SaveEffect, SendEffect } from '../core/effects.ts';
+import type { OriginBudget } from '../core/origin-shares.ts';
 import type { RunningDriver } from '../driver.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 import { admitNode } from './admission.ts';
 import { createBlockCache } from './block-cache.ts';
 import { checkResults, hasReferences } from './check-results.ts';
 import { createNodeBlobs, type NodeBlobDeps } from './node-blobs.ts';
+import { createOriginBudgets } from './origin-budgets.ts';
 import { createOutbox } from './outbox.ts';
 import type { Session, SessionDeps, SessionSettings } from './session.ts';
 import { startSession } from './session.ts';
@@ -45,6 +47,8 @@ export interface AgentMeshSettings extends SessionSettings {
   blockCacheBytesMax: number;
   /** Blob streams of one agent at once. */
   blobStreamsMax: number;
+  /** What all nodes together may ask of one origin of imagery. */
+  originBudget: OriginBudget;
 }
 
 /** The agents' side of the coordinator, as the driver and `main.ts` see it. */
@@ -64,6 +68,16 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
   /** All and only sessions whose stream is open, admitted or not. */
   const sessions = new Set<Session>();
   const admitted = new Map<SessionNumber, Session>();
+  const origins = createOriginBudgets(
+    {
+      nowMs: () => deps.clock.nowMs(),
+      nodesCount: () => admitted.size,
+      send(node, message) {
+        for (const session of admitted.values()) if (session.node === node) session.tell(message);
+      },
+    },
+    settings.originBudget,
+  );
   let nextSession = settings.sessionFirst;
   let stopping = false;
   let unsubscribe: (() => void) | undefined;
@@ -87,6 +101,8 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
           for (const [number, candidate] of admitted) {
             if (candidate === closed) admitted.delete(number);
           }
+          // Of two sessions of a node the newer one goes on asking.
+          if (![...admitted.values()].some((one) => one.node === node)) origins.left(node);
         },
         createOutbox: (frames, onError) =>
           createOutbox({
@@ -108,6 +124,7 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
         },
         holds: deps.holds,
         locate: deps.locate,
+        demandOrigins: (from, demand) => origins.take(from, demand),
         checkReport(from, report) {
           if (!hasReferences(report.outcomes)) return undefined;
           return checkResults(deps, from, report.outcomes).then((outcomes) => ({
@@ -157,6 +174,7 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
       if (stopping) return;
       stopping = true;
       unsubscribe?.();
+      origins.stop();
       await host.unhandle(agentProtocol);
       await host.unhandle(blobProtocol);
       await Promise.all([...sessions].map((session) => session.close()));

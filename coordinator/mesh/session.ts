@@ -15,6 +15,8 @@ import type {
   Hello,
   LocatedNode,
   LogOutput,
+  OriginDemand,
+  OriginShares,
   Report,
 } from '../../protocol/wire/messages.ts';
 import { protocolVersion } from '../../protocol/wire/messages.ts';
@@ -35,6 +37,8 @@ export interface SessionDeps {
   holds(node: NodeId, attempt: AttemptRef): boolean;
   /** Other nodes that have what the node asks for. */
   locate(node: NodeId, query: LocateQuery): Promise<LocatedNode[]>;
+  /** What the node wants to ask of origins of imagery. */
+  demandOrigins(node: NodeId, demand: OriginDemand): void;
   /** Undefined when nothing has to be waited for. */
   checkReport(node: NodeId, report: Report): Promise<Report> | undefined;
   log: {
@@ -53,6 +57,8 @@ export interface SessionSettings {
 export interface Session {
   readonly node: NodeId;
   readonly outbox: Outbox;
+  /** Tells the node at once what no decision of the core hangs on. */
+  tell(message: OriginShares): void;
   /** Whether the peer is held back at the moment. */
   readonly isPaused: boolean;
   pause(): void;
@@ -212,6 +218,9 @@ export function startSession(
           (caught: unknown) => frames.abort(toError(caught)),
         );
         return;
+      case 'originDemand':
+        deps.demandOrigins(node, message);
+        return;
       case 'drainAsked':
         deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });
         return;
@@ -239,6 +248,9 @@ export function startSession(
   const session: Session = {
     node,
     outbox: deps.createOutbox(frames, fail),
+    tell(message) {
+      if (phase.kind === 'open' && frames.isOpen) frames.send(message);
+    },
     get isPaused() {
       return paused;
     },

@@ -22,13 +22,13 @@ import { createFlights } from './flights.ts';
 import type { HeldAsset, HeldDeps } from './held-pieces.ts';
 import { createHeldPieces } from './held-pieces.ts';
 import { makeBlockHolder } from './make-block-holder.ts';
+import { createOriginLooks } from './origin-looks.ts';
 import type { Origins } from './origins/create-origins.ts';
-import type { OriginFacts } from './origins/port.ts';
 import type { BlockHolder, BlockPeers, PeerAsset, PeerBlock } from './peers/port.ts';
 import type { AssetRequest, AssetVersion, ByteRange, ImageryCache, WholeAsset } from './port.ts';
+import { noRoom } from './port.ts';
 import type { ReadSource } from './read-counts.ts';
 import { createReadCounts } from './read-counts.ts';
-import { createRecentFacts } from './recent-facts.ts';
 import { shareRun } from './share-run.ts';
 
 export interface ImagerySettings {
@@ -65,9 +65,8 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
   const { origins } = deps;
   const store = createBlockStore(settings.folder);
   const held = createHeldPieces({ onChanged: () => undefined, ...deps, store }, settings);
-  const facts = createRecentFacts({ now: deps.now, freshMs: settings.freshMs });
   const counts = createReadCounts();
-  const looks = createFlights<OriginFacts>();
+  const looks = createOriginLooks(origins, { now: deps.now, freshMs: settings.freshMs });
   const arrivals = createFlights<ArrivedBlock>();
   const wholes = createFlights<void>();
 
@@ -85,32 +84,6 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       readHeld: (asset, index, range) => readHeld(asset, index, range),
     }),
   );
-
-  const look = async (request: AssetRequest, signal: AbortSignal): Promise<OriginFacts> => {
-    const key = `${origins.scopeOf(request)} ${request.uri}`;
-    const recent = facts.find(key);
-    if (recent !== undefined) {
-      if ('error' in recent) throw recent.error;
-      return recent.facts;
-    }
-    return looks.join(
-      key,
-      async (shared) => {
-        try {
-          const found = await origins.stat(request, shared);
-          facts.set(key, { facts: found });
-          return found;
-        } catch (caught) {
-          const isFinal =
-            caught instanceof PerigeeError &&
-            (caught.code === 'asset_not_found' || caught.code === 'asset_denied');
-          if (isFinal) facts.set(key, { error: caught });
-          throw caught;
-        }
-      },
-      signal,
-    );
-  };
 
   const enter = (version: AssetVersion, namespace: NamespaceName): HeldAsset => {
     const scope = origins.scopeOf({ uri: version.uri, namespace });
@@ -141,6 +114,8 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
   ): Promise<Uint8Array> => {
     const { uri, version, sizeBytes } = asset.meta;
     const request = { uri, namespace: work.namespace };
+    // No range header can ask for nothing.
+    if (work.range.length === 0) return new Uint8Array();
     const parts = await Promise.all(
       splitRange(work.range).map((range) =>
         origins.read(request, { range, version, sizeBytes, signal: work.signal }),
@@ -300,7 +275,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       return await act();
     } catch (caught) {
       if (caught instanceof PerigeeError && caught.code === 'asset_changed') {
-        facts.delete(`${asset.meta.scope} ${asset.meta.uri}`);
+        looks.forget(asset.meta.scope, asset.meta.uri);
         await held.dropAsset(asset);
       }
       throw caught;
@@ -309,18 +284,15 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
 
   const stat = async (request: AssetRequest, signal: AbortSignal): Promise<AssetVersion> => {
     const uri = canonicalUri(request.uri);
-    const found = await look({ ...request, uri }, signal);
+    const found = await looks.look({ ...request, uri }, signal);
     return { asset: assetId(uri), uri, ...found };
   };
 
   const bringAll = async (
     asset: HeldAsset,
-    ranges: readonly ByteRange[],
+    wanted: ReadonlySet<number>,
     options: { namespace: NamespaceName; signal: AbortSignal },
   ): Promise<void> => {
-    const wanted = new Set(
-      ranges.flatMap((range) => blocksOfRange(asset.meta, clampRange(asset.meta, range))),
-    );
     const now = held.assets.get(asset.key);
     const missing = [...wanted]
       .filter((index) => now?.pieces.has(index) !== true && now?.pieces.has('whole') !== true)
@@ -350,7 +322,8 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         counts.count(assetId(asset.meta.uri), 'cache', attempt === 1 ? piece.bytes : 0);
         return store.pathOf(asset.key, piece);
       }
-      if (isOneBlock) await bringAll(asset, [{ offset: 0, length: asset.meta.sizeBytes }], options);
+      // By its number: the only block of an empty file lies in no range.
+      if (isOneBlock) await bringAll(asset, new Set([0]), options);
       else {
         const join = (signal: AbortSignal): Promise<void> =>
           assemble(asset, { namespace: options.namespace, signal });
@@ -391,7 +364,10 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         throw new PerigeeError(
           'asset_unreachable',
           `${version.uri} has ${version.sizeBytes} bytes, for which the node’s imagery cache has no room.`,
-          { fix: 'Read windows of it with imagery.read, or give the node a larger cache.' },
+          {
+            fix: 'Read windows of it with imagery.read, or give the node a larger cache.',
+            details: { [noRoom]: true },
+          },
         );
       }
       const index = blockCount(asset.meta) === 1 ? 0 : 'whole';
@@ -415,8 +391,11 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       const version = await stat(request, signal);
       const asset = enter(version, request.namespace);
       const wanted = ranges ?? [{ offset: 0, length: version.sizeBytes }];
+      const blocks = new Set(
+        wanted.flatMap((range) => blocksOfRange(asset.meta, clampRange(asset.meta, range))),
+      );
       const options = { namespace: request.namespace, signal };
-      await guard(asset, () => bringAll(asset, wanted, options));
+      await guard(asset, () => bringAll(asset, blocks, options));
     },
     stats(options) {
       return {

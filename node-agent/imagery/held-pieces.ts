@@ -2,6 +2,7 @@
 import { toError } from '../../protocol/base/errors.ts';
 import type { AssetMeta, BlockStore, PieceName } from './block-store.ts';
 import { createEviction } from './eviction.ts';
+import { createPinnedHeaders } from './pinned-headers.ts';
 
 export interface HeldAsset {
   key: string;
@@ -43,7 +44,7 @@ export interface HeldSettings {
   diskFreeBytesMin: number;
 }
 
-/** First blocks hold the headers that every open reads: they stay while they fill no more than this. */
+/** First blocks hold the headers that every open reads: as many stay as fill no more than this. */
 const headerShare = 1 / 8;
 const outOfRoom: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO']);
 
@@ -58,7 +59,7 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
   const { store } = deps;
   const assets = new Map<string, HeldAsset>();
   const eviction = createEviction(settings.bytesMax);
-  let headerBytes = 0;
+  const headers = createPinnedHeaders(settings.bytesMax * headerShare);
   /** Bytes on their way to the disk: two writers must not count on the same room. */
   let comingBytes = 0;
 
@@ -72,19 +73,18 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
   const isPinned = (id: string): boolean => {
     const found = findPiece(id);
     if (found === undefined) return false;
-    if (found.piece.uses > 0) return true;
-    return isHeader(found.asset, found.piece) && headerBytes <= settings.bytesMax * headerShare;
+    return found.piece.uses > 0 || headers.has(id);
   };
   const add = (asset: HeldAsset, piece: HeldPiece): void => {
     asset.pieces.set(piece.index, piece);
-    if (isHeader(asset, piece)) headerBytes += piece.bytes;
+    if (isHeader(asset, piece)) headers.add(idOf(asset, piece), piece.bytes);
     eviction.add(idOf(asset, piece), piece.bytes);
     deps.onChanged(asset);
   };
   const forget = async (asset: HeldAsset, piece: HeldPiece): Promise<void> => {
     if (asset.pieces.get(piece.index) !== piece) return;
     asset.pieces.delete(piece.index);
-    if (isHeader(asset, piece)) headerBytes -= piece.bytes;
+    headers.remove(idOf(asset, piece));
     await store.remove(asset.key, piece);
     if (asset.pieces.size === 0 && assets.get(asset.key) === asset) {
       assets.delete(asset.key);
@@ -169,6 +169,7 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
       if (asset === undefined || piece === undefined) return undefined;
       piece.uses += 1;
       eviction.touch(idOf(asset, piece));
+      headers.touch(idOf(asset, piece));
       if (piece.verified) return piece;
       const good = await store.verify(asset.key, piece).catch(() => false);
       if (good) {

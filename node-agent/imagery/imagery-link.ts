@@ -7,6 +7,7 @@ import type { AssetId, NodeId } from '../../protocol/wire/ids.ts';
 import { holdingsChangesMax } from '../../protocol/wire/limits.ts';
 import type { AgentMessage, ImageryMode } from '../../protocol/wire/messages.ts';
 import type { Peers } from '../mesh/peers.ts';
+import type { OriginShares } from './origins/origin-shares.ts';
 import type { PeerDirectory } from './peers/port.ts';
 
 /** What a session needs; there from the agent's start on. */
@@ -16,12 +17,16 @@ export interface ImageryLinkEnds {
 }
 
 export interface ImageryLink extends PeerDirectory {
+  /** What this node may ask of origins. */
+  readonly origins: OriginShares;
   /** How large assets come to tasks. */
   mode: ImageryMode;
   /** Bytes on disk of one version of an asset, as one credential reads it; 0 when it is gone. */
   heldChanged(asset: AssetId, key: string, bytes: number): void;
   connect(ends: ImageryLinkEnds): void;
-  /** A session stands, or the coordinator has missed something: all is told. */
+  /** A session stands. */
+  sessionOpened(): void;
+  /** The coordinator has missed something: all that is held is told. */
   tellAll(): void;
   sessionLost(): void;
 }
@@ -41,7 +46,11 @@ export const defaultImageryLinkSettings: Omit<ImageryLinkSettings, 'epoch'> = {
   readingMs: 120_000,
 };
 
-export function createImageryLink(now: () => number, settings: ImageryLinkSettings): ImageryLink {
+export function createImageryLink(
+  now: () => number,
+  origins: OriginShares,
+  settings: ImageryLinkSettings,
+): ImageryLink {
   /** By asset, and in it by version and credential. */
   const held = new Map<AssetId, Map<string, number>>();
   const readUntilMs = new Map<AssetId, number>();
@@ -122,6 +131,7 @@ export function createImageryLink(now: () => number, settings: ImageryLinkSettin
 
   return {
     mode: 'whole',
+    origins,
     heldChanged(asset, key, bytes) {
       const versions = held.get(asset) ?? new Map<string, number>();
       if (bytes > 0) versions.set(key, bytes);
@@ -132,10 +142,16 @@ export function createImageryLink(now: () => number, settings: ImageryLinkSettin
     },
     connect(given) {
       ends = given;
+      origins.connect(given.send);
     },
     tellAll,
+    sessionOpened() {
+      tellAll();
+      origins.sessionOpened();
+    },
     sessionLost() {
       isOpen = false;
+      origins.sessionLost();
     },
     async enter(asset, signal) {
       readUntilMs.delete(asset);

@@ -53,7 +53,11 @@ export function openImagery(
   }
   const now = (): number => performance.now();
   const origins = createOrigins(
-    { now, random: Math.random },
+    {
+      now,
+      random: Math.random,
+      ...(deps.mesh === undefined ? {} : { shares: deps.mesh.link.origins }),
+    },
     {
       credentials: readCredentials(options.imageryCredentials),
       roots: [...deps.mounts, ...options.imageryRoot.map((path) => ({ path, name: null }))],

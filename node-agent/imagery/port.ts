@@ -22,6 +22,9 @@ export interface ByteRange {
   length: number;
 }
 
+/** In the details of `openWhole`'s error: nothing is wrong with the asset, the cache has no room for it. */
+export const noRoom = 'noRoom';
+
 /** One complete file on this machine's disk. */
 export interface WholeAsset {
   version: AssetVersion;

@@ -70,7 +70,7 @@ export const imagerySettingsTable = {
     max: 1_024,
     flag: null,
     env: 'PERIGEE_IMAGERY_REQUESTS_MAX',
-    doc: 'Requests at once to one origin, a host or a bucket.',
+    doc: 'Requests at once of this node to one origin, a host or a bucket; its share of the mesh’s may be less.',
   },
   imageryRequestsPerSecondMax: {
     type: 'number',
@@ -80,7 +80,7 @@ export const imagerySettingsTable = {
     max: 100_000,
     flag: null,
     env: 'PERIGEE_IMAGERY_REQUESTS_PER_SECOND_MAX',
-    doc: 'Requests a second of this node to one origin.',
+    doc: 'Requests a second of this node to one origin; its share of the mesh’s may be less.',
   },
   imageryUploadsMax: {
     type: 'number',

@@ -68,7 +68,14 @@ import {
   invalidField,
 } from './check-field.ts';
 import { checkOutputs } from './check-outputs.ts';
-import { checkHoldings, checkLocate, checkLocated, checkPeerAddresses } from './check-peers.ts';
+import {
+  checkHoldings,
+  checkLocate,
+  checkLocated,
+  checkOriginDemand,
+  checkOriginShares,
+  checkPeerAddresses,
+} from './check-peers.ts';
 
 /** Batch numbers are kept below, so that `taskKey` stays an exact integer. */
 const batchMax = 2 ** 32 - 1;
@@ -147,6 +154,8 @@ export function checkAgentMessage(message: unknown): AgentMessage {
       return checkHoldings(fields);
     case 'locate':
       return checkLocate(fields);
+    case 'originDemand':
+      return checkOriginDemand(fields);
     default:
       throw invalidField('message.kind', 'a kind of agent message');
   }
@@ -180,6 +189,8 @@ export function checkCoordinatorMessage(message: unknown): CoordinatorMessage {
       return { kind };
     case 'located':
       return checkLocated(fields);
+    case 'originShares':
+      return checkOriginShares(fields);
     default:
       throw invalidField('message.kind', 'a kind of coordinator message');
   }

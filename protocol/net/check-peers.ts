@@ -1,12 +1,21 @@
 /** Checks of what nodes say of each other through the coordinator: who has what, and where they are. */
-import type { AssetId, ImageDigest, NamespaceName, NodeId } from '../wire/ids.ts';
+import type { AssetId, ImageDigest, NamespaceName, NodeId, OriginId } from '../wire/ids.ts';
 import {
   holdingsChangesMax,
   locatedNodesMax,
   locateItemsMax,
+  originPauseMsMax,
+  originsMax,
   peerAddressesMax,
 } from '../wire/limits.ts';
-import type { Holdings, Locate, Located, LocatedNode } from '../wire/messages.ts';
+import type {
+  Holdings,
+  Locate,
+  Located,
+  LocatedNode,
+  OriginDemand,
+  OriginShares,
+} from '../wire/messages.ts';
 import type { Check } from './check-field.ts';
 import {
   checkBoolean,
@@ -14,6 +23,7 @@ import {
   checkInteger,
   checkList,
   checkNullable,
+  checkNumber,
   checkPattern,
   checkText,
 } from './check-field.ts';
@@ -28,6 +38,9 @@ const checkNamespace = checkPattern(
   'a namespace name',
 ) as Check<NamespaceName>;
 const checkCount = checkInteger(0);
+const checkOrigin = checkPattern(/^[0-9a-f]{16}$/, 'an origin id') as Check<OriginId>;
+const checkPause = checkNumber(0, originPauseMsMax);
+const checkRate = checkNumber(0, 1e9);
 const namespacesMax = 10_000;
 
 /** Multiaddrs with a peer id; what they say is tried, never believed. */
@@ -64,6 +77,44 @@ export function checkLocated(fields: Fields): Located {
     nodes: checkList(checkNode, locatedNodesMax)(fields['nodes'], 'located.nodes'),
   };
 }
+
+/** How much a node wants to ask of origins. */
+export function checkOriginDemand(fields: Fields): OriginDemand {
+  return {
+    kind: 'originDemand',
+    origins: checkList(checkWanted, originsMax)(fields['origins'], 'originDemand.origins'),
+  };
+}
+
+/** How much it may. */
+export function checkOriginShares(fields: Fields): OriginShares {
+  return {
+    kind: 'originShares',
+    nodes: checkCount(fields['nodes'], 'originShares.nodes'),
+    requestsMax: checkCount(fields['requestsMax'], 'originShares.requestsMax'),
+    perSecondMax: checkRate(fields['perSecondMax'], 'originShares.perSecondMax'),
+    origins: checkList(checkShare, originsMax)(fields['origins'], 'originShares.origins'),
+  };
+}
+
+const checkWanted: Check<OriginDemand['origins'][number]> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    origin: checkOrigin(fields['origin'], `${path}.origin`),
+    wanted: checkCount(fields['wanted'], `${path}.wanted`),
+    pauseMs: checkNullable(checkPause)(fields['pauseMs'], `${path}.pauseMs`),
+  };
+};
+
+const checkShare: Check<OriginShares['origins'][number]> = (value, path) => {
+  const fields = checkFields(value, path);
+  return {
+    origin: checkOrigin(fields['origin'], `${path}.origin`),
+    requests: checkInteger(1)(fields['requests'], `${path}.requests`),
+    perSecond: checkRate(fields['perSecond'], `${path}.perSecond`),
+    pauseMs: checkPause(fields['pauseMs'], `${path}.pauseMs`),
+  };
+};
 
 const checkHolding: Check<Holdings['add'][number]> = (value, path) => {
   const fields = checkFields(value, path);

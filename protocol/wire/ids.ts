@@ -24,6 +24,9 @@ export type ImageDigest = Brand<string, 'ImageDigest'>;
 /** An imagery file: the first 8 bytes of the SHA-256 of its canonical URI, 16 hexadecimal digits. */
 export type AssetId = Brand<string, 'AssetId'>;
 
+/** A host or bucket that assets come from: the first 8 bytes of the SHA-256 of `scheme://host`, 16 hexadecimal digits. */
+export type OriginId = Brand<string, 'OriginId'>;
+
 /** A task, as the cores carry it. */
 export interface TaskRef {
   batch: BatchNumber;

@@ -53,5 +53,9 @@ export const peerAddressesMax = 16;
 export const locateItemsMax = 256;
 /** Nodes in one answer to it, the least loaded of those that fit. */
 export const locatedNodesMax = 64;
+/** Origins in one message; a node that reads from more goes by its own limits for the others. */
+export const originsMax = 1_000;
+/** Longest pause that an origin's answer can put on the mesh. */
+export const originPauseMsMax = 60_000;
 /** Changes of holdings in one message; a full list is cut there, with the largest assets first. */
 export const holdingsChangesMax = 50_000;

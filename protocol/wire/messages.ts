@@ -17,6 +17,7 @@ import type {
   InstanceId,
   NamespaceName,
   NodeId,
+  OriginId,
 } from './ids.ts';
 import type { AttemptOutcome, Capacity, GroupSpec, IsolationLevel, NodeImage } from './task.ts';
 
@@ -141,8 +142,24 @@ export interface Locate {
   peers: NodeId[];
 }
 
+/**
+ * How much the node wants to ask of origins of imagery; those whose figure changed, and all at a
+ * session's opening. What is not said again within 15 s is taken as no longer wanted.
+ */
+export interface OriginDemand {
+  kind: 'originDemand';
+  origins: {
+    origin: OriginId;
+    /** Requests at once; 0 when the node is done with it. */
+    wanted: number;
+    /** The origin has just asked to be left alone for so long; null when it has not. */
+    pauseMs: number | null;
+  }[];
+}
+
 export type AgentMessage =
   | ImagesChanged
+  | OriginDemand
   | Holdings
   | Locate
   | Hello
@@ -246,7 +263,25 @@ export interface HoldingsAsked {
   kind: 'holdingsAsked';
 }
 
+/** What the node may ask of origins from now on: its shares of what the whole mesh may. */
+export interface OriginShares {
+  kind: 'originShares';
+  /** Nodes that are there, and what they may together: by these a node goes while the coordinator is away. */
+  nodes: number;
+  requestsMax: number;
+  perSecondMax: number;
+  origins: {
+    origin: OriginId;
+    /** Requests at once, at least 1. */
+    requests: number;
+    perSecond: number;
+    /** For so long from now nothing is asked; 0 for no pause. */
+    pauseMs: number;
+  }[];
+}
+
 export type CoordinatorMessage =
+  | OriginShares
   | Welcome
   | Refused
   | Grants

@@ -4,6 +4,20 @@ import type { Value } from './value.ts';
 /** What `map` takes: an array, a generator, or an asynchronous one. */
 export type MapInput = Iterable<Value> | AsyncIterable<Value>;
 
+/** The last parameter of `map`. */
+export interface MapOptions<Inputs extends readonly MapInput[] = readonly MapInput[]> {
+  /** URIs of the imagery that the call with these arguments reads; null for those that have ended. */
+  assets: (...args: Elements<Inputs>) => Iterable<string>;
+}
+
+type Elements<Inputs extends readonly MapInput[]> = {
+  [At in keyof Inputs]: Inputs[At] extends Iterable<infer Item> | AsyncIterable<infer Item>
+    ? Inputs['length'] extends 1
+      ? Item
+      : Item | null
+    : never;
+};
+
 type Source = Iterator<Value> | AsyncIterator<Value>;
 
 /**

@@ -2,7 +2,7 @@
 import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { GroupLimitsRequest, GroupView, OutputView, Page } from '../../protocol/wire/api.ts';
 import type { GroupId } from '../../protocol/wire/ids.ts';
-import { type MapInput, zipCalls } from './calls.ts';
+import { type MapInput, type MapOptions, zipCalls } from './calls.ts';
 import { createDeadline, pause, type WaitOptions } from './deadline.ts';
 import { type Call, submitCall, submitCalls } from './submission.ts';
 import type { Task } from './task.ts';
@@ -61,12 +61,23 @@ export class CloudFunction<Result = Value> {
   /**
    * Puts one call for every element on disk; an array is one argument. Several iterables are taken
    * in step, shorter ones filled up with null. They are read as batches are filled, so that a
-   * generator of a million large arguments is never in memory as a whole.
+   * generator of a million large arguments is never in memory as a whole. With `{ assets }` as the last
+   * parameter a function says for each call which imagery it reads; by default asset URIs are found
+   * among the arguments.
+   * @example
+   * await ndvi.map(scenes, { assets: (scene) => [scene.red, scene.nir] });
    * @throws MapError, with the tasks that are on disk, when a later batch fails; else as `call`.
    */
-  map(first: MapInput, ...others: readonly MapInput[]): Promise<Task<Result>[]> {
+  map<Inputs extends readonly [MapInput, ...MapInput[]]>(
+    ...given: readonly [...inputs: Inputs, options: MapOptions<Inputs>]
+  ): Promise<Task<Result>[]>;
+  map(first: MapInput, ...others: readonly MapInput[]): Promise<Task<Result>[]>;
+  map(...given: readonly unknown[]): Promise<Task<Result>[]> {
     const target = { context: this.#context, group: this.guid };
-    return submitCalls<Result>(target, callsOf([first, ...others]), this.#within);
+    const last = given.at(-1);
+    const options = given.length > 1 && isMapOptions(last) ? last : {};
+    const inputs = options === last ? given.slice(0, -1) : given;
+    return submitCalls<Result>(target, callsOf(inputs, options.assets), this.#within);
   }
 
   /** What the coordinator says of the group. */
@@ -112,12 +123,31 @@ export class CloudFunction<Result = Value> {
   }
 }
 
-async function* callsOf(inputs: readonly MapInput[]): AsyncGenerator<Call, void, undefined> {
-  for (const input of inputs) checkInput(input);
-  for await (const args of zipCalls(inputs)) yield { args, kwargs: {} };
+async function* callsOf(
+  given: readonly unknown[],
+  assets: AssetsOf | undefined,
+): AsyncGenerator<Call, void, undefined> {
+  const inputs: MapInput[] = [];
+  for (const input of given) {
+    checkInput(input);
+    inputs.push(input);
+  }
+  for await (const args of zipCalls(inputs)) {
+    yield { args, kwargs: {}, ...(assets === undefined ? {} : { assets: assets(...args) }) };
+  }
 }
 
-function checkInput(input: unknown): void {
+type AssetsOf = (...args: readonly Value[]) => Iterable<unknown>;
+
+/** An object of which every property is an option: arguments come as iterables. */
+function isMapOptions(value: unknown): value is { assets?: AssetsOf } {
+  if (typeof value !== 'object' || value === null) return false;
+  if (Symbol.iterator in value || Symbol.asyncIterator in value) return false;
+  if (!('assets' in value)) return Object.keys(value).length === 0;
+  return typeof value.assets === 'function';
+}
+
+function checkInput(input: unknown): asserts input is MapInput {
   const isIterable =
     typeof input === 'object' &&
     input !== null &&

@@ -17,7 +17,7 @@ export type {
 } from '../../protocol/stac/item.ts';
 export type { FailureCode, TaskState } from '../../protocol/wire/task.ts';
 export { asCompleted } from './as-completed.ts';
-export type { MapInput } from './calls.ts';
+export type { MapInput, MapOptions } from './calls.ts';
 export { CloudFunction } from './cloud-function.ts';
 export { type ConnectOptions, connect } from './connect.ts';
 export type { WaitOptions } from './deadline.ts';

@@ -8,6 +8,7 @@ import { encodeBlock } from '../../protocol/wire/block.ts';
 import type { BlobHash, GroupId } from '../../protocol/wire/ids.ts';
 import { batchTasksMax, inlineBytesMax } from '../../protocol/wire/limits.ts';
 import { encodeBlobReference, payloadTags } from '../../protocol/wire/payload.ts';
+import { findAssets, packAssets } from './assets.ts';
 import { createDeadline, type WaitOptions } from './deadline.ts';
 import { MapError } from './map-error.ts';
 import { Task } from './task.ts';
@@ -19,6 +20,14 @@ import { encodeArguments, type Value } from './value.ts';
 export interface Call {
   args: readonly Value[];
   kwargs: Readonly<Record<string, Value | undefined>>;
+  /** URIs of the imagery that it reads; found among the arguments where they are left out. */
+  assets?: Iterable<unknown>;
+}
+
+/** A call as it is sent. */
+interface PreparedCall {
+  payload: Uint8Array;
+  assets: Uint8Array;
 }
 
 /** Where calls go. */
@@ -43,8 +52,8 @@ export async function submitCall<Result>(
   options: WaitOptions,
 ): Promise<Task<Result>> {
   using deadline = createDeadline(options, 'The call');
-  const payload = await preparePayload(target.context, call, deadline.signal);
-  const [task] = await sendBatch<Result>(target, [payload], deadline.signal);
+  const prepared = await prepareCall(target.context, call, deadline.signal);
+  const [task] = await sendBatch<Result>(target, [prepared], deadline.signal);
   if (task === undefined) throw new Error('A batch of one call has one task.');
   return task;
 }
@@ -66,9 +75,9 @@ export async function submitCalls<Result>(
     for (const task of (await inFlight.shift()) ?? []) tasks.push(task);
   };
   try {
-    for await (const payloads of readBatches(target.context, calls, signal)) {
+    for await (const batch of readBatches(target.context, calls, signal)) {
       while (inFlight.length >= inFlightMax) await finishFirst();
-      const sent = sendBatch<Result>(target, payloads, signal);
+      const sent = sendBatch<Result>(target, batch, signal);
       // Awaited in its turn; a failure before that must not count as unhandled.
       sent.catch(() => undefined);
       inFlight.push(sent);
@@ -89,44 +98,47 @@ async function* readBatches(
   context: MeshContext,
   calls: AsyncIterable<Call>,
   signal: AbortSignal,
-): AsyncGenerator<Uint8Array[], void, undefined> {
+): AsyncGenerator<PreparedCall[], void, undefined> {
   let tasksMax = firstBatchTasks;
-  let payloads: Uint8Array[] = [];
+  let batch: PreparedCall[] = [];
   let heldBytes = 0;
   let beganAtMs = performance.now();
   for await (const call of calls) {
     signal.throwIfAborted();
-    const payload = await preparePayload(context, call, signal);
-    payloads.push(payload);
-    heldBytes += payload.length;
+    const prepared = await prepareCall(context, call, signal);
+    batch.push(prepared);
+    heldBytes += prepared.payload.length;
     const isDue =
-      payloads.length >= tasksMax ||
+      batch.length >= tasksMax ||
       heldBytes >= batchBytes ||
       performance.now() - beganAtMs > batchMs;
     if (!isDue) continue;
-    yield payloads;
+    yield batch;
     tasksMax = batchTasksMax;
-    payloads = [];
+    batch = [];
     heldBytes = 0;
     beganAtMs = performance.now();
   }
-  if (payloads.length > 0) yield payloads;
+  if (batch.length > 0) yield batch;
 }
 
 async function sendBatch<Result>(
   { context, group }: SubmissionTarget,
-  payloads: readonly Uint8Array[],
+  calls: readonly PreparedCall[],
   signal: AbortSignal,
 ): Promise<Task<Result>[]> {
   const clientBatch = randomUUID();
-  const count = payloads.length;
-  const block = encodeBlock(payloads);
+  const count = calls.length;
+  const block = encodeBlock(calls.map(({ payload }) => payload));
+  const list = Buffer.concat(calls.map(({ assets }) => assets));
+  // A list of zeros says nothing.
+  const assets = list.length > count ? { assets: list } : {};
   const batch = await context.follower.submit(async () => {
-    const input = { group, clientBatch, count, block };
+    const input = { group, clientBatch, count, block, ...assets };
     const view = await context.link.call('batches.submit', input, { signal });
     return { batch: view.batch, group, submittedAfter: view.submittedAfter, count };
   });
-  return payloads.map((_, index) => createTask<Result>(context, batch, index));
+  return calls.map((_, index) => createTask<Result>(context, batch, index));
 }
 
 function createTask<Result>(context: MeshContext, batch: TaskBatch, index: number): Task<Result> {
@@ -134,6 +146,15 @@ function createTask<Result>(context: MeshContext, batch: TaskBatch, index: numbe
   const handle = createTaskHandle(context, { guid: batch.group, tuid });
   handle.batch = batch;
   return new Task<Result>(handle);
+}
+
+async function prepareCall(
+  context: MeshContext,
+  call: Call,
+  signal: AbortSignal,
+): Promise<PreparedCall> {
+  const assets = packAssets(call.assets ?? findAssets(call.args, call.kwargs));
+  return { payload: await preparePayload(context, call, signal), assets };
 }
 
 /** The payload of a call; a long one is stored first, and referred to. */

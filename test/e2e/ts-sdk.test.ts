@@ -29,6 +29,7 @@ interface Case {
   group?: Record<string, never>;
   call?: { args: unknown[]; kwargs: Record<string, unknown> };
   map?: unknown[][];
+  assets?: string[][];
   act?: 'cancel';
   expect: {
     value?: unknown;
@@ -89,7 +90,11 @@ describe.concurrent('the contract of both SDKs', () => {
     const fn = await mesh.createFunction(options);
     if (one.map !== undefined) {
       const [first = [], ...others] = one.map.map((items) => items.map(decodeCase));
-      const tasks = await fn.map(first, ...others);
+      const told = one.assets?.values();
+      const tasks =
+        told === undefined
+          ? await fn.map(first, ...others)
+          : await fn.map(first, ...others, { assets: () => told.next().value ?? [] });
       const values = await Promise.all(tasks.map((task) => task.result(wait)));
       expect(values).toEqual(one.expect.values?.map(decodeCase));
       return;

@@ -93,7 +93,11 @@ class Contract(unittest.TestCase):
             return
         function = self.at.create_function(function_of(case), **options_of(case.get('group', {})))
         if 'map' in case:
-            tasks = function.map(*[value_of(items) for items in case['map']])
+            options = {}
+            if 'assets' in case:
+                told = iter(case['assets'])
+                options['assets'] = lambda *args: next(told)
+            tasks = function.map(*[value_of(items) for items in case['map']], **options)
             values = [task.get_result(timeout=WAIT_SECONDS) for task in tasks]
             self.assertEqual(values, value_of(expected['values']))
             return

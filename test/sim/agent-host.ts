@@ -489,6 +489,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       case 'undrain':
         dispatch({ kind: 'undrainOrdered' });
         return;
+      case 'originShares':
       case 'located':
         return;
     }

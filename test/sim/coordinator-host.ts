@@ -268,6 +268,7 @@ function toEvent(node: NodeId, link: Link, message: AgentMessage): CoordinatorEv
       return { kind: 'imagesChanged', images: message.images, ...from };
     case 'log':
     case 'locate':
+    case 'originDemand':
       return null;
   }
 }

@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { NamespaceName } from '../../../protocol/wire/ids.ts';
 import type { LazyFiles } from '../fuse/lazy-files.ts';
-import type { AssetVersion, ImageryCache } from '../port.ts';
+import type { AssetVersion, ImageryCache, WholeAsset } from '../port.ts';
+import { noRoom } from '../port.ts';
 
 /** Assets that one task may hold open; the next is refused. */
 export const grantsMax = 1_000;
@@ -48,6 +49,8 @@ export class Grants {
   readonly #deps: GrantsDeps;
   /** By task and URI; all and only what running tasks hold or are being given. */
   readonly #tasks = new Map<number, Map<string, Promise<Held>>>();
+  /** By task: files of versions that are no more, in the task's hands until it ends. */
+  readonly #outdated = new Map<number, Held[]>();
   #count = 0;
 
   constructor(deps: GrantsDeps) {
@@ -55,7 +58,8 @@ export class Grants {
   }
 
   /**
-   * The asset as a local file; the same one for every asker of a task.
+   * The asset as a local file; the same one for every asker of a task, until a read of it failed
+   * because the asset had changed: whoever asks after that gets the new version.
    * @throws PerigeeError queue_full beyond `grantsMax`, and what the cache throws.
    */
   async open(task: number, uri: string, signal: AbortSignal): Promise<Grant> {
@@ -64,9 +68,10 @@ export class Grants {
       held = new Map();
       this.#tasks.set(task, held);
     }
+    await this.#setAsideOutdated(task, held, uri);
     let one = held.get(uri);
     if (one === undefined) {
-      if (held.size >= grantsMax) {
+      if (held.size + (this.#outdated.get(task)?.length ?? 0) >= grantsMax) {
         throw new PerigeeError('queue_full', `A task may open at most ${grantsMax} assets.`, {
           fix: 'Split the work into more tasks.',
         });
@@ -90,6 +95,8 @@ export class Grants {
     const held = this.#tasks.get(task);
     if (held === undefined) return;
     this.#tasks.delete(task);
+    for (const one of this.#outdated.get(task) ?? []) drop(one);
+    this.#outdated.delete(task);
     for (const one of held.values()) {
       one.then(drop, () => undefined);
     }
@@ -99,11 +106,30 @@ export class Grants {
     for (const task of [...this.#tasks.keys()]) this.release(task);
   }
 
+  async #setAsideOutdated(task: number, held: Map<string, Promise<Held>>, uri: string) {
+    const one = held.get(uri);
+    const given = await one;
+    if (given === undefined || !isOutdated(given)) return;
+    // While this asker waited, another may have done it, or the task may have ended.
+    if (held.get(uri) !== one || this.#tasks.get(task) !== held) return;
+    held.delete(uri);
+    this.#outdated.set(task, [...(this.#outdated.get(task) ?? []), given]);
+  }
+
   async #give(uri: string, signal: AbortSignal): Promise<Held> {
-    const { cache, namespace, place } = this.#deps;
-    const lazy = await this.#giveLazily(uri, signal);
-    if (lazy !== null) return lazy;
-    const whole = await cache.openWhole({ uri, namespace }, signal);
+    const { cache, lazy, namespace, place } = this.#deps;
+    const large = await this.#giveLazily(uri, { above: lazy?.wholeAssetBytesMax ?? 0, signal });
+    if (large !== null) return large;
+    let whole: WholeAsset;
+    try {
+      whole = await cache.openWhole({ uri, namespace }, signal);
+    } catch (caught) {
+      // A full disk makes it slower: its bytes go through memory.
+      if (!(caught instanceof PerigeeError) || caught.details[noRoom] !== true) throw caught;
+      const filled = await this.#giveLazily(uri, { above: 0, signal });
+      if (filled === null) throw caught;
+      return filled;
+    }
     this.#count += 1;
     const name = join('assets', String(this.#count));
     const folder = join(this.#deps.folder, name);
@@ -127,11 +153,14 @@ export class Grants {
     return held;
   }
 
-  async #giveLazily(uri: string, signal: AbortSignal): Promise<Held | null> {
+  async #giveLazily(
+    uri: string,
+    { above, signal }: { above: number; signal: AbortSignal },
+  ): Promise<Held | null> {
     const { cache, namespace, lazy } = this.#deps;
     if (lazy === null) return null;
     const version = await cache.stat({ uri, namespace }, signal);
-    if (version.sizeBytes <= lazy.wholeAssetBytesMax) return null;
+    if (version.sizeBytes <= above) return null;
     signal.throwIfAborted();
     const file = lazy.files.grant(version, { namespace, name: fileNameOf(version.uri) });
     // Where there are no mounts the sandbox sees the machine's own path.
@@ -143,6 +172,11 @@ export class Grants {
       release: () => file.release(),
     };
   }
+}
+
+function isOutdated(held: Held): boolean {
+  const failure = held.findFailure();
+  return failure instanceof PerigeeError && failure.code === 'asset_changed';
 }
 
 function drop(held: Held): void {

@@ -6,10 +6,12 @@ import type { CredentialEntry } from './credentials.ts';
 import { findEntry, openGs, openS3, publicScope } from './credentials.ts';
 import type { FileRoot } from './file.ts';
 import { createFileOrigin } from './file.ts';
+import { createOriginGates } from './gates.ts';
 import { createHttpOrigin } from './http.ts';
 import { createHttpClient } from './http-request.ts';
-import type { RateState } from './policy.ts';
-import { decideRetry, takeToken } from './policy.ts';
+import type { OriginShares } from './origin-shares.ts';
+import { createOriginShares } from './origin-shares.ts';
+import { decideRetry } from './policy.ts';
 import type { Origin, OriginFacts, OriginRead } from './port.ts';
 import { OriginFailure } from './port.ts';
 
@@ -36,18 +38,13 @@ export interface Origins {
   close(): void;
 }
 
-/** What all requests to one host or bucket share. */
-interface Gate {
-  rate: RateState;
-  pausedUntilMs: number;
-  open: number;
-  queue: (() => void)[];
-}
-
-const originsMax = 1_000;
-
 export function createOrigins(
-  deps: { now(): number; random(): number },
+  deps: {
+    now(): number;
+    random(): number;
+    /** What this node may ask of an origin; its own maxima by default. */
+    shares?: OriginShares;
+  },
   settings: OriginSettings,
 ): Origins {
   const client = createHttpClient({
@@ -57,7 +54,15 @@ export function createOrigins(
   });
   const files = createFileOrigin(settings.roots);
   const origins = new Map<string, Promise<Origin>>();
-  const gates = new Map<string, Gate>();
+  const shares =
+    deps.shares ??
+    createOriginShares(deps.now, {
+      requestsMax: settings.requestsMax,
+      perSecondMax: settings.requestsPerSecondMax,
+    });
+  const gates = createOriginGates(deps.now, shares);
+  /** How often the credentials of an origin were renewed. */
+  const renewals = new Map<Origin, number>();
 
   const makeOrigin = async (uri: string, entry: CredentialEntry | undefined): Promise<Origin> => {
     const given = entry?.credentials ?? { kind: 'none' as const };
@@ -90,61 +95,21 @@ export function createOrigins(
     }
     return origin;
   };
-  const gateOf = (uri: string): Gate => {
-    const { protocol, host } = new URL(uri);
-    const key = `${protocol}//${host}`;
-    let gate = gates.get(key);
-    if (gate === undefined) {
-      gate = {
-        rate: { tokens: settings.requestsPerSecondMax, atMs: deps.now() },
-        pausedUntilMs: 0,
-        open: 0,
-        queue: [],
-      };
-      gates.set(key, gate);
-      for (const [oldest, { open }] of gates) {
-        if (gates.size <= originsMax) break;
-        if (open === 0 && oldest !== key) gates.delete(oldest);
-      }
-    }
-    return gate;
-  };
-  const enter = async (gate: Gate, signal: AbortSignal): Promise<void> => {
-    if (gate.open >= settings.requestsMax) {
-      const turn = Promise.withResolvers<void>();
-      const leave = (): void => {
-        gate.queue = gate.queue.filter((one) => one !== turn.resolve);
-        turn.reject(signal.reason);
-      };
-      gate.queue.push(turn.resolve);
-      signal.addEventListener('abort', leave, { once: true });
-      await turn.promise.finally(() => signal.removeEventListener('abort', leave));
-    } else gate.open += 1;
-    try {
-      const nowMs = deps.now();
-      const token = takeToken(gate.rate, { nowMs, perSecond: settings.requestsPerSecondMax });
-      const waitMs = Math.max(token, gate.pausedUntilMs - nowMs);
-      if (waitMs > 0) await pause(waitMs, undefined, { signal });
-    } catch (caught) {
-      leaveGate(gate);
-      throw caught;
-    }
-  };
   const run = async <Value>(
     request: AssetRequest,
     work: { signal: AbortSignal; what: string; act(origin: Origin): Promise<Value> },
   ): Promise<Value> => {
-    const gate = gateOf(request.uri);
     for (let attempt = 1; ; attempt += 1) {
       const origin = await originOf(request);
-      await enter(gate, work.signal);
+      const leave = await gates.enter(request.uri, work.signal);
+      const renewalsCount = renewals.get(origin) ?? 0;
       let caught: unknown;
       try {
         return await work.act(origin);
       } catch (error) {
         caught = error;
       } finally {
-        leaveGate(gate);
+        leave();
       }
       if (!(caught instanceof OriginFailure)) throw caught;
       const decision = decideRetry(caught.failure, {
@@ -153,8 +118,12 @@ export function createOrigins(
         random: deps.random(),
       });
       if (decision.kind === 'giveUp') throw asError(request.uri, work.what, caught);
-      if (decision.renew) origin.renew();
-      if (decision.pauseOrigin) gate.pausedUntilMs = deps.now() + decision.afterMs;
+      // Of requests that are refused together the first renews for all.
+      if (decision.renew && (renewals.get(origin) ?? 0) === renewalsCount) {
+        renewals.set(origin, renewalsCount + 1);
+        origin.renew();
+      }
+      if (decision.pauseOrigin) gates.pauseOrigin(request.uri, decision.afterMs);
       await pause(decision.afterMs, undefined, { signal: work.signal });
     }
   };
@@ -185,12 +154,6 @@ export function createOrigins(
       }
     },
   };
-}
-
-function leaveGate(gate: Gate): void {
-  const next = gate.queue.shift();
-  if (next === undefined) gate.open -= 1;
-  else next();
 }
 
 const codes = {

@@ -20,12 +20,24 @@ export function createGsOrigin(client: HttpClient, credentials: GsCredentials): 
     return credentials.ambient ? new GoogleAuth({ scopes: [scope] }) : null;
   };
   let auth = makeAuth();
+  /** A token that is being fetched: all who need one wait for it. */
+  let coming: { of: GoogleAuth; token: Promise<string> } | undefined;
+  const takeToken = (from: GoogleAuth): Promise<string> => {
+    if (coming?.of === from) return coming.token;
+    const mine = { of: from, token: tokenOf(from) };
+    coming = mine;
+    const end = (): void => {
+      if (coming === mine) coming = undefined;
+    };
+    mine.token.then(end, end);
+    return mine.token;
+  };
   const ask = async (
     url: string,
     options: { headers: Record<string, string>; bodyBytesMax: number; signal: AbortSignal },
   ): Promise<HttpAnswer> => {
     const headers: Record<string, string> = { ...options.headers };
-    if (auth !== null) headers['authorization'] = `Bearer ${await tokenOf(auth)}`;
+    if (auth !== null) headers['authorization'] = `Bearer ${await takeToken(auth)}`;
     if (credentials.userProject !== null) headers['x-goog-user-project'] = credentials.userProject;
     return client.ask(url, { ...options, method: 'GET', headers });
   };

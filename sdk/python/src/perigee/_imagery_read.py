@@ -19,12 +19,12 @@ _MEMORY_SHARE = 0.8
 _GRID_TOLERANCE = 1e-6
 
 
-def read(path, uri, bands, window, bounds, resolution, srs, resampler):
+def read(path, uri, bands, window, bounds, resolution, srs, resampler, may_map=True):
     """See `perigee.imagery.read`; `path` is the local file of `uri`."""
     where = describe_window(window, bounds, resolution, srs)
     check_choice(window, bounds, resolution, srs)
     with typed_errors(uri, where):
-        if bounds is None and resolution is None:
+        if may_map and bounds is None and resolution is None:
             from perigee._imagery_map import find_view
             view = find_view(path, bands, window)
             if view is not None:
@@ -92,15 +92,29 @@ def open_scene(path, uri, **options):
     ------
     AssetInvalidError
         It is no raster that GDAL can open.
+    TooLargeError
+        One of its blocks, which are decoded as a whole, does not fit the group's memory.
     """
     import rasterio
     try:
         # Shared, an overview would be the full resolution that is open already.
-        return rasterio.open(path, sharing=False, **options)
+        scene = rasterio.open(path, sharing=False, **options)
     except rasterio.errors.RasterioIOError as caught:
         _raise_failure(uri, 'its header')
         raise AssetInvalidError('%s is not a raster that GDAL can open: %s' % (uri, native(str(caught))),
                                 fix='check the file with gdalinfo; imagery.open gives the path of any file')
+    try:
+        _check_blocks(scene, uri)
+    except TooLargeError:
+        scene.close()
+        raise
+    return scene
+
+
+def _check_blocks(scene, uri):
+    together = scene.count if scene.profile.get('interleave') == 'pixel' else 1
+    for rows, columns in set(scene.block_shapes):
+        check_size(together, rows, columns, scene.dtypes, uri, 'one block of ')
 
 
 def band_indexes(scene, bands, uri):
@@ -145,7 +159,7 @@ def check_window(window, width, height, uri):
     return column, row, columns, rows
 
 
-def check_size(bands, rows, columns, dtypes, uri):
+def check_size(bands, rows, columns, dtypes, uri, what=''):
     """Refuses an array that cannot fit, before anything is allocated.
 
     Raises
@@ -157,8 +171,8 @@ def check_size(bands, rows, columns, dtypes, uri):
     limit = os.environ.get('PERIGEE_MEMORY_BYTES')
     if limit is not None and size > _MEMORY_SHARE * int(limit):
         raise TooLargeError(
-            '%d x %d x %d pixels of %s are %d bytes, and the group has %s bytes of memory'
-            % (bands, rows, columns, uri, size, limit),
+            '%s%d x %d x %d pixels of %s are %d bytes, and the group has %s bytes of memory'
+            % (what, bands, rows, columns, uri, size, limit),
             fix='read a smaller window or a coarser resolution, or create the function with more memory')
     return size
 

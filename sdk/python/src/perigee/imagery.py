@@ -8,6 +8,7 @@ import posixpath
 import re
 
 from perigee import _imagery_channel as channel
+from perigee._compat import native
 from perigee._stac_item import Asset, Item, ItemCollection  # noqa: F401
 from perigee.errors import AssetNotFoundError, BadRequestError, NotFoundError, PerigeeError
 from perigee.tiles import Tile, tile_from_key, tile_from_latlon, tiles_from_shape  # noqa: F401
@@ -47,14 +48,7 @@ def open(uri):  # noqa: A001 - the name that the guide gives it
     NotFoundError
         There is no such file in the mount.
     """
-    if uri.startswith('data:'):
-        return _open_mounted(uri)
-    if channel.is_inside():
-        return str(channel.ask({'kind': 'open', 'uri': uri})['path'])
-    path = _local_path(uri)
-    if not os.path.exists(path):
-        raise AssetNotFoundError('There is no file %s on this machine.' % path)
-    return path
+    return _open(uri)[0]
 
 
 def search(collections=None, bbox=None, datetime=None, intersects=None, query=None, filter=None,  # noqa: A002
@@ -150,7 +144,8 @@ def read(uri, bands=None, window=None, bounds=None, resolution=None, srs=None, r
     -------
     (numpy.ndarray, dict)
         Pixels as (band, row, column), and ``shape``, ``dtype``, ``geotransform`` (in GDAL's order),
-        ``crs``, ``nodata``. The array of an uncompressed file is a read-only map of it.
+        ``crs``, ``nodata``. The array of an uncompressed file that the node has whole is a read-only
+        map of it.
 
     Raises
     ------
@@ -158,9 +153,10 @@ def read(uri, bands=None, window=None, bounds=None, resolution=None, srs=None, r
         With scene and window in the text.
     """
     from perigee import _imagery_read
+    uri = native(uri)
     with _imagery_read.typed_errors(uri, _imagery_read.describe_window(window, bounds, resolution, srs)):
-        path = open(uri)
-    return _imagery_read.read(path, uri, bands, window, bounds, resolution, srs, resampler)
+        path, may_map = _open(uri)
+    return _imagery_read.read(path, uri, bands, window, bounds, resolution, srs, resampler, may_map)
 
 
 def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolution=None, dimensions=None,
@@ -191,7 +187,7 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
         As for `read`.
     """
     from perigee import _imagery_mosaic
-    inputs = [inputs] if hasattr(inputs, 'startswith') else list(inputs)
+    inputs = [native(uri) for uri in ([inputs] if hasattr(inputs, 'startswith') else inputs)]
     if not inputs:
         raise BadRequestError('There are no inputs.', fix='give at least one URI')
     prefetch(inputs)
@@ -249,6 +245,20 @@ def write(name, array, like=None, transform=None, crs=None, nodata=LIKES, order=
     """
     from perigee import _imagery_write
     return _imagery_write.write(name, array, like, transform, crs, nodata, order, resampler, bands, datetime, properties)
+
+
+def _open(uri):
+    """The path, and whether it may be mapped: a file that is filled as it is read can fail to be, and
+    behind a map that is no error but the end of the process."""
+    if uri.startswith('data:'):
+        return _open_mounted(uri), True
+    if channel.is_inside():
+        answer = channel.ask({'kind': 'open', 'uri': uri})
+        return str(answer['path']), answer.get('way') != 'lazy'
+    path = _local_path(uri)
+    if not os.path.exists(path):
+        raise AssetNotFoundError('There is no file %s on this machine.' % path)
+    return path, True
 
 
 def _open_mounted(uri):

@@ -166,6 +166,7 @@ export async function createMeshBench(
       sessionFirst: restored.nextSession,
       blockCacheBytesMax: settings.blockCacheBytesMax ?? 2 ** 20,
       blobStreamsMax: 10,
+      originBudget: { requestsMax: 8, perSecondMax: 100 },
       greetingMsMax: settings.greetingMsMax ?? 5_000,
       waitingMax: 100,
     },

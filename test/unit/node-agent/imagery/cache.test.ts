@@ -173,6 +173,28 @@ describe('the imagery cache', () => {
     whole.release();
   });
 
+  it('keeps the headers that are read again through scans of everything else', async () => {
+    // An eighth of it is two header blocks.
+    await using test = await openCache({ allowed: [server.host], bytesMax: 64 * mib });
+    const open = async (name: string): Promise<void> => {
+      const version = await test.cache.stat({ uri: server.url(name), namespace }, never);
+      await test.cache.read(version, { offset: 0, length: 16_384 }, options);
+    };
+    await open('/large.tif');
+    for (let scan = 0; scan < 12; scan += 1) {
+      const name = `/scan${scan}.tif`;
+      server.files.set(name, makeBytes(9 * mib, scan));
+      await test.cache.prefetch({ uri: server.url(name), namespace }, null, never);
+      // The readers of a scan come to its header several times.
+      for (let at = 0; at < 3; at += 1) await open(name);
+      server.files.delete(name);
+    }
+    expect(test.cache.stats().heldBytes).toBeLessThanOrEqual(64 * mib);
+    const gets = server.gets;
+    await open('/large.tif');
+    expect(server.gets).toBe(gets);
+  });
+
   it('assembles a large asset into one file, which counts and is used from then on', async () => {
     await using test = await openCache({ allowed: [server.host] });
     const whole = await test.cache.openWhole(large(), never);

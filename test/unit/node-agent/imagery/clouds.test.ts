@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createServer } from 'node:http';
+import { request as ask, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,6 +91,26 @@ describe('s3: assets, from a real server of the API', () => {
     );
   });
 
+  it('are paid for by the reader where the entry says so, and only there', async () => {
+    const asked: { method: string; payer: string | undefined }[] = [];
+    await using recorder = await startRecorder(moto.url, (request) => {
+      const payer = request.headers['x-amz-request-payer'];
+      asked.push({ method: request.method ?? '', payer: payer?.toString() });
+    });
+    for (const requesterPays of [true, false]) {
+      asked.length = 0;
+      const credentials = entries({ endpoint: recorder.url, requesterPays });
+      await using test = await openCache({ credentials });
+      const version = await test.cache.stat({ uri, namespace }, never);
+      await test.cache.read(version, { offset: 0, length: 10 }, options);
+      const payer = requesterPays ? 'requester' : undefined;
+      expect(asked).toEqual([
+        { method: 'HEAD', payer },
+        { method: 'GET', payer },
+      ]);
+    }
+  });
+
   it('are not found by their name, with S3’s own word for it', async () => {
     await using test = await openCache({ credentials: entries() });
     await expect(
@@ -121,6 +141,7 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
     const tokens: string[] = [];
     const asked: string[] = [];
     let generation = '17';
+    let accepted = 'token2';
     const serve = (request: IncomingMessage, response: ServerResponse): void => {
       const url = new URL(request.url ?? '', 'http://x');
       if (url.pathname === '/token') {
@@ -138,7 +159,7 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
       }
       asked.push(url.pathname + url.search);
       // The first token was revoked: only a renewed one is taken.
-      if (request.headers.authorization !== 'Bearer token2') {
+      if (request.headers.authorization !== `Bearer ${accepted}`) {
         response.writeHead(401).end('{"error": {"message": "Invalid Credentials"}}');
         return;
       }
@@ -182,6 +203,15 @@ describe('gs: assets, from a small server of the JSON API calls used', () => {
       const bytes = await test.cache.read(version, { offset: 4 * mib - 5, length: 10 }, options);
       expect(Buffer.compare(bytes, scene.subarray(4 * mib - 5, 4 * mib + 5))).toBe(0);
       expect(tokens).toEqual(['token1', 'token2']);
+      // Revoked again: of all who are refused together one renews it for all.
+      accepted = 'token3';
+      const looks = Array.from({ length: 12 }, (_, at) =>
+        test.cache.stat({ uri: `gs://scenes/none${at}`, namespace }, never),
+      );
+      for (const look of await Promise.allSettled(looks)) {
+        expect(look).toMatchObject({ reason: { code: 'asset_not_found' } });
+      }
+      expect(tokens).toEqual(['token1', 'token2', 'token3']);
       generation = '18';
       await expect(
         test.cache.read(version, { offset: 9 * mib, length: 1 }, options),
@@ -220,3 +250,30 @@ describe('the credentials file', () => {
     expect(parse('s3://scenes/')).not.toThrow();
   });
 });
+
+/** Stands before a server, and shows each request. */
+async function startRecorder(
+  target: string,
+  onRequest: (request: IncomingMessage) => void,
+): Promise<AsyncDisposable & { url: string }> {
+  const server = createServer((request, response) => {
+    onRequest(request);
+    const { method, headers, url = '/' } = request;
+    const forwarded = ask(new URL(url, target), { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on('error', () => response.destroy());
+    request.pipe(forwarded);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ImageryLink } from '../../../../node-agent/imagery/imagery-link.ts';
 import { createImageryLink } from '../../../../node-agent/imagery/imagery-link.ts';
+import { createOriginShares } from '../../../../node-agent/imagery/origins/origin-shares.ts';
 import type { AssetId, NodeId } from '../../../../protocol/wire/ids.ts';
 import type { AgentMessage, LocatedNode } from '../../../../protocol/wire/messages.ts';
 
@@ -18,7 +19,9 @@ beforeEach(() => {
   nowMs = 0;
   said = [];
   located = [];
-  link = createImageryLink(() => nowMs, { epoch: 7, gatherMs: 1_000, readingMs: 120_000 });
+  const now = (): number => nowMs;
+  const origins = createOriginShares(now, { requestsMax: 32, perSecondMax: 500 });
+  link = createImageryLink(now, origins, { epoch: 7, gatherMs: 1_000, readingMs: 120_000 });
   link.connect({
     peers: {
       async locate() {

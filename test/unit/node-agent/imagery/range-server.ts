@@ -28,6 +28,8 @@ export interface RangeServer extends AsyncDisposable {
   files: Map<string, Uint8Array>;
   etags: Map<string, string>;
   headers: IncomingMessage['headers'][];
+  /** Called before a GET is answered, to change what it finds. */
+  beforeGet: ((path: string) => void) | null;
 }
 
 export async function startRangeServer(): Promise<RangeServer> {
@@ -47,6 +49,7 @@ export async function startRangeServer(): Promise<RangeServer> {
     files: new Map(),
     etags: new Map(),
     headers: [],
+    beforeGet: null,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
@@ -57,8 +60,12 @@ export async function startRangeServer(): Promise<RangeServer> {
 
   function serve(request: IncomingMessage, response: ServerResponse): void {
     const path = request.url ?? '';
-    const file = own.files.get(path);
     own.headers.push(request.headers);
+    if (request.method === 'GET') {
+      own.gets += 1;
+      own.beforeGet?.(path);
+    }
+    const file = own.files.get(path);
     if (file === undefined) {
       response.writeHead(404).end('no such scene');
       return;
@@ -70,7 +77,6 @@ export async function startRangeServer(): Promise<RangeServer> {
       response.writeHead(200, { ...headers, 'content-length': String(file.length) }).end();
       return;
     }
-    own.gets += 1;
     const fault = own.faults.shift();
     const wanted = request.headers['if-match'];
     if (wanted !== undefined && wanted !== etag) {
