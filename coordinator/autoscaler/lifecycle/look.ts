@@ -2,8 +2,9 @@
 import type { InstanceId, NodeId } from '../../../protocol/wire/ids.ts';
 import type { FleetInstance, FleetPool } from '../plan/inputs.ts';
 import { secondsText } from '../plan/inputs.ts';
+import { noteLevels } from '../plan/levels.ts';
 import type { InstanceShape } from '../provider-port.ts';
-import { noteBoot, noteOfferFailure } from './failures.ts';
+import { noteBoot, noteRefusal } from './failures.ts';
 import { isListingDue, pressEnds } from './listing.ts';
 import type { FleetState, FleetView, InstanceRecord, PoolRecord, SeenNode } from './state.ts';
 import { spentBy } from './state.ts';
@@ -78,7 +79,7 @@ function followNode(
   turn.orders.push({ kind: 'drain', node: node.node });
   const pool = turn.state.pools.get(record.pool);
   // The next offer, on demand for one, takes its place for a while.
-  if (pool !== undefined) noteOfferFailure(pool, record.offer, { nowMs: turn.nowMs, reason });
+  if (pool !== undefined) noteRefusal(pool, record.offer, { nowMs: turn.nowMs, reason });
 }
 
 function checkDeadlines(
@@ -135,6 +136,7 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     others: view.others,
   });
   state.plan = plan;
+  for (const { pool, inUse } of plan.outlooks) noteUse(state, { pool, inUse, nowMs });
   for (const decision of plan.decisions) {
     const poolName =
       decision.kind === 'create' ? decision.pool : state.instances.get(decision.instance)?.pool;
@@ -151,6 +153,19 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     tell(turn, record, { event: decision.kind, text: decision.reason });
     turn.orders.push({ kind: decision.kind, node: decision.node });
   }
+}
+
+/** What is in use now is what the next plan will know of how work comes and goes. */
+function noteUse(state: FleetState, outlook: { pool: string; inUse: number; nowMs: number }): void {
+  const pool = state.pools.get(outlook.pool);
+  const [offer] = pool?.offers.values() ?? [];
+  if (pool === undefined || offer === undefined) return;
+  const { surplusIdleBoots, waitBootsMax } = state.settings.plan;
+  noteLevels(pool.levels, outlook.inUse, {
+    nowMs: outlook.nowMs,
+    lullMsMin: surplusIdleBoots * offer.bootMs,
+    lullMsMax: waitBootsMax * offer.bootMs,
+  });
 }
 
 /** The intent is saved before the provider is asked: no crash leaves a machine that nobody knows of. */
@@ -194,6 +209,7 @@ function describePool(
     images: options.view.images,
     offers: [...pool.offers.values()].map(({ offer, ...record }) => ({ ...offer, ...record })),
     hold: pool.faults.length > 0 ? heldByFaults(pool) : pool.hold,
+    levels: pool.levels,
   };
 }
 
@@ -225,6 +241,7 @@ function describe(
     pricePerHour: record.pricePerHour,
     state: stateOf(record, node),
     requestedAtMs: record.requestedAtMs,
+    isGranted: record.phase !== 'requested',
     node: node?.node ?? null,
     held: node?.held ?? 0,
     idleSinceMs: node?.idleSinceMs ?? null,

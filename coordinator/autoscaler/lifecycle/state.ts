@@ -2,6 +2,7 @@
 import type { ImageDigest, InstanceId, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
 import type { DemandRow } from '../../core/views.ts';
 import type { FleetInputs, FleetPlan, FleetSettings, OtherCapacity } from '../plan/inputs.ts';
+import type { Level } from '../plan/levels.ts';
 import type { InstanceOffer, ListedInstance, ProviderFailureKind } from '../provider-port.ts';
 
 /** A pool as its file, or the process pool's settings, say. */
@@ -38,6 +39,7 @@ export interface OfferRecord {
   bootMs: number;
   boots: number;
   failures: number;
+  refusals: number;
   pausedUntilMs: number;
   pauseReason: string;
 }
@@ -49,6 +51,8 @@ export interface PoolRecord {
   spentGone: number;
   hold: { reason: string; untilMs: number } | null;
   holds: number;
+  /** How work has come and gone; of this run alone. */
+  readonly levels: Level[];
   /** The listing: when it was last asked for, whether one is under way, failures in a row. */
   listedAtMs: number;
   isListing: boolean;
@@ -217,6 +221,7 @@ export function createFleetState(options: {
         bootMs: spec.bootMsGuess,
         boots: 0,
         failures: 0,
+        refusals: 0,
         pausedUntilMs: Number.NEGATIVE_INFINITY,
         pauseReason: '',
       });
@@ -227,6 +232,7 @@ export function createFleetState(options: {
       spentGone: 0,
       hold: null,
       holds: 0,
+      levels: [],
       listedAtMs: Number.NEGATIVE_INFINITY,
       isListing: false,
       listFailures: 0,

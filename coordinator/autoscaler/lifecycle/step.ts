@@ -11,7 +11,7 @@
  */
 import { assertNever } from '../../../protocol/base/assert.ts';
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
-import { noteCreateFailure } from './failures.ts';
+import { noteCreateFailure, noteGrant } from './failures.ts';
 import { takeListFailure, takeListing } from './listing.ts';
 import { look } from './look.ts';
 import type { FleetEvent, FleetOrder, FleetState } from './state.ts';
@@ -55,6 +55,8 @@ function takeCreated(turn: FleetTurn, event: Extract<FleetEvent, { kind: 'create
   if (record === undefined) return;
   record.isAsking = false;
   record.handle = event.handle;
+  const pool = turn.state.pools.get(record.pool);
+  if (pool !== undefined) noteGrant(pool, record.offer);
   if (record.phase === 'requested') enter(turn, record, { phase: 'booting' });
   else save(turn, record);
   tell(turn, record, { event: 'made', text: record.reason });

@@ -11,21 +11,22 @@ export interface Purchase {
   pool: FleetPool;
   /** All that is there of the pool, of whatever state. */
   present: readonly FleetInstance[];
-  /** What no machine at hand carries. */
+  /** What no machine at hand carries within the horizon. */
   wants: readonly Want[];
+  horizonMs: number;
   /** Made even when no work asks for them: minimum and spares. */
   spares: number;
 }
 
 export interface Bought {
-  /** Instances that the missing places are worth, bought or not. */
+  /** Instances that the work at hand is worth beyond those that are there, bought or not. */
   missing: number;
   heldBack: string | null;
 }
 
 /** Orders what is missing from the first offer that can be had; falls back to the next. */
 export function buy(plan: FleetPlan, purchase: Purchase): Bought {
-  const { inputs, pool, wants } = purchase;
+  const { inputs, pool, wants, horizonMs } = purchase;
   const { nowMs } = inputs;
   const paused: string[] = [];
   let missing = 0;
@@ -35,9 +36,10 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
   const budget = createBudget(purchase);
   for (const offer of pool.offers) {
     const carrier = { ...offer.shape, images: pool.images, namespaces: pool.namespaces };
-    const count = Math.max(countCarriers(wants, carrier), sparesLeft);
+    const carriers = countCarriers(wants, carrier, horizonMs);
+    const count = Math.max(carriers, sparesLeft);
     if (count === 0) continue;
-    missing = Math.max(missing, count);
+    missing = Math.max(missing, carriers);
     if (pool.hold !== null && nowMs < pool.hold.untilMs) {
       lookAgain(plan, pool.hold.untilMs);
       return { missing, heldBack: `${pool.hold.reason} ${againIn(pool.hold.untilMs - nowMs)}` };
@@ -58,7 +60,7 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
       room -= made;
       sparesLeft -= Math.min(made, sparesLeft);
       budget.take(offer, made);
-      for (let one = 0; one < made; one += 1) takeByOne(wants, carrier);
+      for (let one = 0; one < made; one += 1) takeByOne(wants, carrier, horizonMs);
       plan.decisions.push({
         kind: 'create',
         pool: pool.pool,
@@ -73,7 +75,7 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
       return { missing, heldBack };
     }
   }
-  return { missing, heldBack: missing > 0 ? (heldBack ?? paused.join(' ')) || null : null };
+  return { missing, heldBack: (heldBack ?? paused.join(' ')) || null };
 }
 
 function describe(
@@ -86,24 +88,37 @@ function describe(
   return `The queue is worth ${count} instances${what} more than are there or booting.${instead}`;
 }
 
-/** Few at once of what has never booted, one at a time of what has failed. */
+/**
+ * One at a time of what has failed to boot, until one boots; one of what was refused, until one is
+ * granted, which costs nothing to find out; not all at once of what has never booted.
+ */
 function carefulLimit(
   inputs: FleetInputs,
   offer: FleetOffer,
   present: readonly FleetInstance[],
 ): [number, string] {
-  const booting = present.filter((one) => one.state === 'booting' && one.offer === offer.id).length;
+  const booting = present.filter((one) => one.state === 'booting' && one.offer === offer.id);
   if (offer.failures > 0) {
     return [
-      1 - booting,
-      `${offer.id} failed ${offer.failures} times in a row; it is tried one at a time.`,
+      1 - booting.length,
+      `${offer.id} failed ${timesText(offer.failures)}; it is tried one at a time.`,
+    ];
+  }
+  if (offer.refusals > 0) {
+    return [
+      1 - booting.filter(({ isGranted }) => !isGranted).length,
+      `${offer.id} was refused ${timesText(offer.refusals)}; one is asked for first.`,
     ];
   }
   if (offer.boots > 0) return [Number.POSITIVE_INFINITY, ''];
   return [
-    inputs.settings.unprovenBootsMax - booting,
+    inputs.settings.unprovenBootsMax - booting.length,
     `${offer.id} has never booted yet; at most ${inputs.settings.unprovenBootsMax} boot at once until one has.`,
   ];
+}
+
+function timesText(times: number): string {
+  return times === 1 ? 'the last time' : `${times} times in a row`;
 }
 
 /** What the spend caps leave; commitments count, so that a burst cannot pass them. */

@@ -3,6 +3,7 @@ import type { ImageDigest, InstanceId, NamespaceName, NodeId } from '../../../pr
 import type { IsolationLevel } from '../../../protocol/wire/task.ts';
 import type { DemandRow } from '../../core/views.ts';
 import type { InstanceOffer, InstanceShape } from '../provider-port.ts';
+import type { Level } from './levels.ts';
 
 /** A kind of machine that the fleet may make, with its limits and what is known of it. */
 export interface FleetPool {
@@ -13,7 +14,7 @@ export interface FleetPool {
   readonly instancesMax: number;
   /** Idle instances kept beyond what the work needs. */
   readonly warm: number;
-  /** Idle time after which an instance retires; never less than its offer takes to boot. */
+  /** Least idle time after which an instance retires. */
   readonly idleMs: number;
   /** Least time that the cloud bills: a machine is not given back sooner. */
   readonly billingFloorMs: number;
@@ -31,6 +32,8 @@ export interface FleetPool {
   readonly offers: readonly FleetOffer[];
   /** Why nothing may be made of any offer, and until when; null when nothing is in the way. */
   readonly hold: { readonly reason: string; readonly untilMs: number } | null;
+  /** How work for one machine, for two and so on has come and gone. */
+  readonly levels: readonly Level[];
 }
 
 /** An offer with what was learned of it. */
@@ -39,8 +42,10 @@ export interface FleetOffer extends InstanceOffer {
   readonly bootMs: number;
   /** Boots that have succeeded. */
   readonly boots: number;
-  /** Failures since the last success. */
+  /** Boots that came to nothing since the last that did not. */
   readonly failures: number;
+  /** Times that the cloud had none, or took one back, since it last granted one. */
+  readonly refusals: number;
   /** Nothing is made of it before then; what failed says why. */
   readonly pausedUntilMs: number;
   readonly pauseReason: string;
@@ -60,6 +65,8 @@ export interface FleetInstance {
    */
   readonly state: 'booting' | 'working' | 'draining' | 'leaving';
   readonly requestedAtMs: number;
+  /** The provider has said that it is there; it may not have joined. */
+  readonly isGranted: boolean;
   /** Its node; null before it has joined. */
   readonly node: NodeId | null;
   /** Attempts that it holds. */
@@ -83,28 +90,37 @@ export interface OtherCapacity {
 }
 
 export interface FleetSettings {
-  /** Assumed length of a task that was never measured: long enough that each earns a place. */
+  /**
+   * Assumed length of a task that was never measured. Long enough that a few tasks earn a local
+   * process each and that hundreds earn a cloud's machines before the first is done.
+   */
   readonly unknownRuntimeMs: number;
-  /** Places at once for a group of unknown length, until one of its tasks has outlasted a boot. */
-  readonly probePlaces: number;
   /** The queue may take this many boot times to clear; less makes more machines for less work. */
   readonly horizonBoots: number;
   /** The least time the queue may take to clear, however fast machines boot. */
   readonly horizonMsMin: number;
-  /** Idle time before retiring, in boots: giving up sooner costs more than waiting. */
+  /** Idle time before the last machine of a pool retires, in boots. */
   readonly idleBoots: number;
+  /** The same for all others, for which no work has come back lately. */
+  readonly surplusIdleBoots: number;
+  /** Longest wait for work that has been coming back, in boots. */
+  readonly waitBootsMax: number;
+  /** How much later than last time work may come back and still be waited for, as a factor. */
+  readonly waitSlack: number;
   /** Instances booting at once of an offer that has never booted: a broken image buys no more. */
   readonly unprovenBootsMax: number;
 }
 
 /** The defaults. */
 export const defaultFleetSettings: Readonly<FleetSettings> = Object.freeze({
-  unknownRuntimeMs: 5_000,
-  probePlaces: 8,
-  horizonBoots: 2,
+  unknownRuntimeMs: 10_000,
+  horizonBoots: 1,
   horizonMsMin: 1_000,
   idleBoots: 1,
-  unprovenBootsMax: 8,
+  surplusIdleBoots: 0.025,
+  waitBootsMax: 2,
+  waitSlack: 1.25,
+  unprovenBootsMax: 50,
 });
 
 export interface FleetInputs {
@@ -125,11 +141,17 @@ export type FleetDecision =
 /** What a pool's decisions rest on; kept for `explain fleet`. */
 export interface PoolOutlook {
   pool: string;
+  /** Instances that work, boot for work or are missing for it, within its maximum. */
+  inUse: number;
   /** Instances that the work is worth, with its minimum and its spares, within its maximum. */
   wanted: number;
   /** Joined and working, or booting. */
   live: number;
+  /** Idle ones that are kept for a while. */
+  waiting: number;
   draining: number;
+  /** How long its machines may take to clear the queue before another is worth its boot. */
+  horizonSeconds: number;
   /** Dollars an hour of all that is there. */
   pricePerHour: number;
   /** Why fewer are made than are wanted; null when nothing is in the way. */

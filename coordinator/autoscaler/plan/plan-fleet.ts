@@ -1,29 +1,28 @@
 /**
- * How many machines, of which kind: the queue, the machines and the limits in, decisions and their
- * reasons out. It keeps nothing and does nothing; whoever performs its decisions calls it again when
- * something has changed.
+ * How many machines, of which kind: the queue, the machines, the limits and what was learned in,
+ * decisions and their reasons out. It keeps nothing and does nothing; whoever performs its decisions
+ * calls it again when something has changed.
  */
 
 import { buy } from './buy.ts';
 import type { FleetDecision, FleetInputs, FleetInstance, FleetPlan, FleetPool } from './inputs.ts';
 import { retire } from './retire.ts';
 import type { Want } from './wants.ts';
-import { listWants, takeByOne, takeByOthers } from './wants.ts';
+import { describeWork, findHorizonMs, listWants, takeByOne } from './wants.ts';
 
 /** Decides, once, for all pools: work that one pool is to take is not offered to the next. */
 export function planFleet(inputs: FleetInputs): FleetPlan {
-  const plan: FleetPlan = { decisions: [], outlooks: [], work: [], lookAgainMs: null };
-  const { wants, work } = listWants(inputs);
-  plan.work = work;
-  takeByOthers(wants, inputs.others);
-  // Machines that are there come before machines that could be, whatever the order of pools.
-  const rosters = inputs.pools.map((pool) => takeByPresent(inputs, pool, wants));
-  for (const roster of rosters) planPool(plan, { inputs, wants, roster });
+  const plan: FleetPlan = {
+    decisions: [],
+    outlooks: [],
+    work: describeWork(inputs),
+    lookAgainMs: null,
+  };
+  for (const pool of inputs.pools) planPool(plan, inputs, pool);
   return plan;
 }
 
 interface Roster {
-  pool: FleetPool;
   present: FleetInstance[];
   working: FleetInstance[];
   /** Of the working and booting ones, those that the work needs. */
@@ -32,15 +31,34 @@ interface Roster {
   undrained: FleetInstance[];
 }
 
+/**
+ * By this pool's own horizon: what machines that boot in a second are worth says nothing of those
+ * that take minutes. All that is there comes before all that could be, whatever the order of pools.
+ */
+function planPool(plan: FleetPlan, inputs: FleetInputs, pool: FleetPool): void {
+  const wants = listWants(inputs);
+  const horizonMs = findHorizonMs(inputs, pool);
+  for (const other of inputs.others) takeByOne(wants, other, horizonMs);
+  const rosters = inputs.pools.map((each) =>
+    takeByPresent(inputs, { pool: each, wants, horizonMs }),
+  );
+  takeByOrdered(plan, inputs, { wants, horizonMs });
+  const roster = rosters[inputs.pools.indexOf(pool)];
+  if (roster !== undefined) decidePool(plan, { inputs, pool, wants, horizonMs, roster });
+}
+
 /** Working machines take work first, the busy ones before the idle; then those that boot. */
-function takeByPresent(inputs: FleetInputs, pool: FleetPool, wants: readonly Want[]): Roster {
+function takeByPresent(
+  inputs: FleetInputs,
+  options: { pool: FleetPool; wants: readonly Want[]; horizonMs: number },
+): Roster {
+  const { pool, wants, horizonMs } = options;
   const present = inputs.instances.filter((one) => one.pool === pool.pool);
   const working = present
     .filter(({ state }) => state === 'working')
     .sort((one, other) => other.held - one.held);
   const booting = present.filter(({ state }) => state === 'booting');
   const roster: Roster = {
-    pool,
     present,
     working,
     needed: 0,
@@ -48,15 +66,15 @@ function takeByPresent(inputs: FleetInputs, pool: FleetPool, wants: readonly Wan
     undrained: [],
   };
   for (const one of [...working, ...booting]) {
-    if (takeByOne(wants, carrierOf(pool, one)) > 0 || one.held > 0) roster.needed += 1;
+    const used = takeByOne(wants, carrierOf(pool, one), horizonMs);
+    if (used > 0 || one.held > 0) roster.needed += 1;
   }
   // Work came back: a drain is called off before anything is made, latest drained first.
   const draining = present
     .filter(({ state }) => state === 'draining')
     .sort((one, other) => (other.drainingSinceMs ?? 0) - (one.drainingSinceMs ?? 0));
-  const isOverspent = pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax;
-  for (const one of isOverspent ? [] : draining) {
-    if (takeByOne(wants, carrierOf(pool, one)) === 0) continue;
+  for (const one of isOverspent(pool) ? [] : draining) {
+    if (takeByOne(wants, carrierOf(pool, one), horizonMs) === 0) continue;
     roster.undrained.push(one);
     roster.needed += 1;
     roster.live += 1;
@@ -64,16 +82,43 @@ function takeByPresent(inputs: FleetInputs, pool: FleetPool, wants: readonly Wan
   return roster;
 }
 
-function carrierOf(pool: FleetPool, one: FleetInstance) {
+/** What this plan makes already, of the pools before. */
+function takeByOrdered(
+  plan: FleetPlan,
+  inputs: FleetInputs,
+  options: { wants: readonly Want[]; horizonMs: number },
+): void {
+  for (const decision of plan.decisions) {
+    if (decision.kind !== 'create') continue;
+    const pool = inputs.pools.find((one) => one.pool === decision.pool);
+    const offer = pool?.offers.find(({ id }) => id === decision.offer);
+    if (pool === undefined || offer === undefined) continue;
+    for (let made = 0; made < decision.count; made += 1) {
+      takeByOne(options.wants, carrierOf(pool, offer), options.horizonMs);
+    }
+  }
+}
+
+function carrierOf(pool: FleetPool, one: Pick<FleetInstance, 'shape'>) {
   return { ...one.shape, images: pool.images, namespaces: pool.namespaces };
 }
 
-function planPool(
+function isOverspent(pool: FleetPool): boolean {
+  return pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax;
+}
+
+function decidePool(
   plan: FleetPlan,
-  options: { inputs: FleetInputs; wants: readonly Want[]; roster: Roster },
+  options: {
+    inputs: FleetInputs;
+    pool: FleetPool;
+    wants: readonly Want[];
+    horizonMs: number;
+    roster: Roster;
+  },
 ): void {
-  const { inputs, wants, roster } = options;
-  const { pool, present } = roster;
+  const { inputs, pool, wants, horizonMs, roster } = options;
+  const { present, working, live } = roster;
   const decisions: FleetDecision[] = plan.decisions;
   for (const { instance, node } of roster.undrained) {
     if (node === null) continue;
@@ -81,20 +126,24 @@ function planPool(
     decisions.push({ kind: 'undrain', instance, node, reason });
   }
   const kept = Math.max(pool.instancesMin, roster.needed + pool.warm);
-  const spares = Math.max(0, Math.min(pool.instancesMax, kept) - roster.live);
-  const { missing, heldBack } = buy(plan, { inputs, pool, present, wants, spares });
-  const isOverspent = pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax;
-  const keep = isOverspent ? 0 : Math.min(pool.instancesMax, kept);
-  retire(plan, { inputs, pool, working: roster.working, spare: roster.live - keep });
+  const spares = Math.max(0, Math.min(pool.instancesMax, kept) - live);
+  const { missing, heldBack } = buy(plan, { inputs, pool, present, wants, horizonMs, spares });
+  const keep = isOverspent(pool) ? 0 : Math.min(pool.instancesMax, kept);
+  const waiting = retire(plan, { inputs, pool, working, live, keep });
   const draining = present.filter(({ state }) => state === 'draining').length;
+  const needed = Math.min(pool.instancesMax, roster.needed + missing);
+  const idle = working.filter(({ held }) => held === 0).length;
   plan.outlooks.push({
     pool: pool.pool,
+    inUse: Math.min(pool.instancesMax, Math.max(needed, live - idle)),
     wanted: Math.min(
       pool.instancesMax,
-      Math.max(pool.instancesMin, roster.needed + Math.max(missing, pool.warm)),
+      Math.max(pool.instancesMin, needed, roster.needed + pool.warm),
     ),
-    live: roster.live,
+    live,
+    waiting,
     draining: draining - roster.undrained.length,
+    horizonSeconds: horizonMs / 1000,
     pricePerHour: present.reduce((sum, one) => sum + one.pricePerHour, 0),
     heldBack,
   });

@@ -1,22 +1,28 @@
 /** Which machines are given back, and not before what. */
 import type { FleetInputs, FleetInstance, FleetPlan, FleetPool } from './inputs.ts';
 import { lookAgain, secondsText } from './inputs.ts';
+import { waitUntilMs } from './levels.ts';
 
-/** Of the idle ones, at most `spare`: the dearest first, then those whose cache others have, too. */
+/**
+ * Of the idle ones, at most `live - keep`: the dearest first, then those whose cache others have,
+ * too. Answers how many idle ones are kept for now in the hope of work.
+ */
 export function retire(
   plan: FleetPlan,
   options: {
     inputs: FleetInputs;
     pool: FleetPool;
     working: readonly FleetInstance[];
-    spare: number;
+    /** Working and booting. */
+    live: number;
+    keep: number;
   },
-): void {
-  const { inputs, pool, working, spare } = options;
+): number {
+  const { inputs, pool, working, live, keep } = options;
   const { nowMs } = inputs;
   if (pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax) {
     stopSpending(plan, pool, working);
-    return;
+    return 0;
   }
   const idle = working
     .flatMap((one) =>
@@ -30,19 +36,41 @@ export function retire(
         one.uniqueCacheBytes - other.uniqueCacheBytes ||
         one.idleSinceMs - other.idleSinceMs,
     )
-    .slice(0, Math.max(0, spare));
-  for (const one of idle) {
-    const bootMs = pool.offers.find(({ id }) => id === one.offer)?.bootMs ?? 0;
-    // Waiting for as long as a boot takes costs at most twice what perfect foresight would.
-    const idleMs = Math.max(pool.idleMs, inputs.settings.idleBoots * bootMs);
-    const dueMs = Math.max(one.idleSinceMs + idleMs, one.requestedAtMs + pool.billingFloorMs);
+    .slice(0, Math.max(0, live - keep));
+  let waiting = 0;
+  for (const [index, one] of idle.entries()) {
+    const dueMs = findDueMs(inputs, { pool, one, level: live - index });
     if (nowMs < dueMs) {
       lookAgain(plan, dueMs);
+      waiting += 1;
       continue;
     }
     const reason = `It has been idle for ${secondsText(nowMs - one.idleSinceMs)}.`;
     plan.decisions.push({ kind: 'drain', instance: one.instance, node: one.node, reason });
   }
+  return waiting;
+}
+
+/** `level`: how many machines there are with it; work for so many must come for it to be used. */
+function findDueMs(
+  inputs: FleetInputs,
+  options: { pool: FleetPool; one: FleetInstance & { idleSinceMs: number }; level: number },
+): number {
+  const { pool, one, level } = options;
+  const { settings } = inputs;
+  const bootMs = pool.offers.find(({ id }) => id === one.offer)?.bootMs ?? 0;
+  // For the last one, waiting as long as a boot costs at most twice what perfect foresight would.
+  // For a whole fleet that would double what a burst costs, so the others need a reason to wait.
+  const idleBoots = level === 1 ? settings.idleBoots : settings.surplusIdleBoots;
+  const waitMs = waitUntilMs(pool.levels[level - 1], {
+    waitMsMax: settings.waitBootsMax * bootMs,
+    slack: settings.waitSlack,
+  });
+  return Math.max(
+    one.idleSinceMs + Math.max(pool.idleMs, idleBoots * bootMs),
+    one.requestedAtMs + pool.billingFloorMs,
+    waitMs ?? Number.NEGATIVE_INFINITY,
+  );
 }
 
 /** Busy ones, too: they finish what they hold and take nothing more. */

@@ -1,6 +1,6 @@
 /**
- * From the queue to places. Work is counted in seconds: what clears within the horizon on the places
- * at hand is worth no machine, however many tasks it is.
+ * From the queue to places. Work is counted in seconds: what the places at hand clear within a pool's
+ * horizon is worth no machine of that pool, however many tasks it is.
  */
 import { isAtLeast } from '../../../protocol/wire/task.ts';
 import type { DemandRow } from '../../core/views.ts';
@@ -12,28 +12,51 @@ import type {
   WorkOutlook,
 } from './inputs.ts';
 
-/** Places at once that a group is worth and that nothing has taken yet; parts of one, too. */
+/** Work of a group that nothing has taken yet. */
 export interface Want {
   readonly row: DemandRow;
+  /** Tasks that could still run at once; parts of one, too. */
   places: number;
+  workMs: number;
 }
 
-/** Every group's wants, the most urgent first, with what they rest on. */
-export function listWants(inputs: FleetInputs): { wants: Want[]; work: WorkOutlook[] } {
-  const bootMs = Math.min(...inputs.pools.map(findBootMs));
-  const horizonMs = Math.max(
-    inputs.settings.horizonMsMin,
-    inputs.settings.horizonBoots * bootMs,
-    Math.min(...inputs.pools.map((pool) => pool.billingFloorMs)),
-  );
-  const wants: Want[] = [];
-  const work: WorkOutlook[] = [];
-  for (const row of [...inputs.demand].sort((one, other) => other.priority - one.priority)) {
-    const outlook = valueGroup(row, { settings: inputs.settings, horizonMs, bootMs });
-    wants.push({ row, places: outlook.places });
-    work.push(outlook);
-  }
-  return { wants, work };
+/** Every group's wants, the most urgent first. */
+export function listWants(inputs: FleetInputs): Want[] {
+  return [...inputs.demand]
+    .sort((one, other) => other.priority - one.priority)
+    .map((row) => {
+      const { workMs } = valueGroup(row, inputs.settings);
+      return { row, places: row.runnable + row.running, workMs };
+    });
+}
+
+/** What each group is worth, by the shortest horizon of a pool that may have machines; for people. */
+export function describeWork(inputs: FleetInputs): WorkOutlook[] {
+  const pools = inputs.pools.filter(({ instancesMax }) => instancesMax > 0);
+  const horizons = pools.map((pool) => findHorizonMs(inputs, pool));
+  const horizonMs = Math.min(...horizons);
+  return listWants(inputs).map((want) => {
+    const { row } = want;
+    const { taskMs, workMs, isMeasured } = valueGroup(row, inputs.settings);
+    return {
+      group: row.group,
+      namespace: row.namespace,
+      workSeconds: workMs / 1000,
+      taskSeconds: taskMs / 1000,
+      measured: isMeasured,
+      horizonSeconds: horizonMs / 1000,
+      places: openPlaces(want, horizonMs),
+    };
+  });
+}
+
+/**
+ * A machine is worth its boot when it would work at least as long: sooner than that, those that are
+ * there are done before it has joined. Time that is billed anyway may as well be used.
+ */
+export function findHorizonMs(inputs: FleetInputs, pool: FleetPool): number {
+  const { horizonMsMin, horizonBoots } = inputs.settings;
+  return Math.max(horizonMsMin, horizonBoots * findBootMs(pool), pool.billingFloorMs);
 }
 
 /** The boot that decides how far a pool looks ahead: that of the offer it would make next. */
@@ -43,27 +66,13 @@ export function findBootMs(pool: FleetPool): number {
 
 function valueGroup(
   row: DemandRow,
-  options: { settings: FleetSettings; horizonMs: number; bootMs: number },
-): WorkOutlook {
-  const { settings, horizonMs, bootMs } = options;
+  settings: FleetSettings,
+): { taskMs: number; workMs: number; isMeasured: boolean } {
   const measuredMs = findTaskMs(row);
   // A task that has run for long without an end is at least as long again, as far as anyone knows.
   const taskMs = measuredMs ?? Math.max(settings.unknownRuntimeMs, 2 * row.runningForMs);
   const workMs = row.ready * taskMs + row.running * remainingMs(row, taskMs);
-  let places = Math.min(row.runnable + row.running, workMs / horizonMs);
-  // Of unknown length: a few machines find out, before money is spent on many.
-  if (measuredMs === null && row.runningForMs < bootMs) {
-    places = Math.min(places, Math.max(settings.probePlaces, row.running));
-  }
-  return {
-    group: row.group,
-    namespace: row.namespace,
-    workSeconds: workMs / 1000,
-    taskSeconds: taskMs / 1000,
-    measured: measuredMs !== null,
-    horizonSeconds: horizonMs / 1000,
-    places,
-  };
+  return { taskMs, workMs, isMeasured: measuredMs !== null };
 }
 
 /**
@@ -82,36 +91,51 @@ function remainingMs(row: DemandRow, taskMs: number): number {
   return row.runningForMs < taskMs ? taskMs - row.runningForMs : taskMs;
 }
 
-/** Other people's nodes take what they can run. */
-export function takeByOthers(wants: readonly Want[], others: readonly OtherCapacity[]): void {
-  for (const other of others) takeByOne(wants, other);
-}
-
 /** One machine takes what it can run; answers how much of it was used, from 0 to 1. */
-export function takeByOne(wants: readonly Want[], carrier: OtherCapacity): number {
+export function takeByOne(
+  wants: readonly Want[],
+  carrier: OtherCapacity,
+  horizonMs: number,
+): number {
   let used = 0;
-  for (const want of wants) used += takeShare(want, carrier, 1 - used);
+  for (const want of wants) used += takeShare(want, carrier, { share: 1 - used, horizonMs });
   return used;
 }
 
 /** Machines of a kind that carry what is still wanted. */
-export function countCarriers(wants: readonly Want[], carrier: OtherCapacity): number {
+export function countCarriers(
+  wants: readonly Want[],
+  carrier: OtherCapacity,
+  horizonMs: number,
+): number {
   let share = 0;
   for (const want of wants) {
     const perCarrier = placesOn(want.row, carrier);
-    if (perCarrier > 0) share += want.places / perCarrier;
+    if (perCarrier > 0) share += openPlaces(want, horizonMs) / perCarrier;
   }
   // Sums of thirds and tenths must not make a machine of a rounding error.
   return Math.max(0, Math.ceil(share - 1e-9));
 }
 
+/** Places at once that clear what is left of it within the horizon, or as many as it has tasks. */
+function openPlaces(want: Want, horizonMs: number): number {
+  return Math.min(want.places, want.workMs / horizonMs);
+}
+
 /** Takes what fits into `share` of one carrier; answers how much of it was used. */
-function takeShare(want: Want, carrier: OtherCapacity, share: number): number {
+function takeShare(
+  want: Want,
+  carrier: OtherCapacity,
+  options: { share: number; horizonMs: number },
+): number {
+  const { share, horizonMs } = options;
   const perCarrier = placesOn(want.row, carrier);
-  if (perCarrier === 0 || share <= 0 || want.places <= 0) return 0;
-  const taken = Math.min(want.places, perCarrier * share);
+  const open = openPlaces(want, horizonMs);
+  if (perCarrier === 0 || share <= 0 || open <= 0) return 0;
+  const taken = Math.min(open, perCarrier * share);
   want.places -= taken;
-  if (want.places < 1e-9) want.places = 0;
+  want.workMs -= taken * horizonMs;
+  if (want.places < 1e-9 || want.workMs < 1e-6) want.places = 0;
   return taken / perCarrier;
 }
 

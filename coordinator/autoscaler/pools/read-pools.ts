@@ -125,7 +125,7 @@ function readPool(value: unknown, place: string): PoolEntry {
     min: whole('min', 0),
     max: readNumber(fields, 'max', { place: at, min: 1, max: instancesLimit, whole: true }),
     warm: whole('warm', 0),
-    idleMs: number('idleSeconds', { fallback: 60, max: 7 * day }) * 1000,
+    idleMs: number('idleSeconds', { fallback: 0, max: 7 * day }) * 1000,
     bootMsMax: number('bootSecondsMax', { fallback: 900, max: 7 * day }) * 1000,
     billingFloorMs:
       number('billingFloorSeconds', { fallback: billingFloorSeconds[kind], max: day }) * 1000,

@@ -71,13 +71,13 @@ function viewPool(state: FleetState, pool: PoolRecord, nowMs: number): FleetView
     dryRun: spec.dryRun,
     heldBack: outlook?.heldBack ?? null,
     faults,
-    offers: [...pool.offers.values()].map(({ offer, bootMs, boots, failures, ...record }) => ({
+    offers: [...pool.offers.values()].map(({ offer, bootMs, boots, ...record }) => ({
       id: offer.id,
       spot: offer.spot,
       pricePerHour: offer.pricePerHour,
       bootSeconds: bootMs / 1000,
       boots,
-      failures,
+      failures: record.failures + record.refusals,
       paused: nowMs < record.pausedUntilMs ? record.pauseReason : null,
     })),
   };
@@ -109,17 +109,21 @@ function explainPool(pool: PoolRecord, plan: FleetPlan | null): string[] {
   const outlook = plan?.outlooks.find((one) => one.pool === spec.pool);
   if (plan === null || outlook === undefined) return [`${spec.pool}: not looked at yet.`];
   const seconds = plan.work.reduce((sum, { workSeconds }) => sum + workSeconds, 0);
-  const [first] = plan.work;
   const [offer] = pool.offers.values();
   const lines = [
     `${spec.pool}: ${outlook.wanted} wanted, ${outlook.live} there or booting` +
       ` (minimum ${spec.instancesMin}, spares ${spec.warm}, maximum ${spec.instancesMax}).`,
   ];
-  if (first !== undefined) {
+  if (plan.work.length > 0) {
     lines.push(
       `${spec.pool}: ${seconds.toFixed(1)} s of work are left; what clears within` +
-        ` ${first.horizonSeconds.toFixed(1)} s needs no further machine (a boot takes` +
+        ` ${outlook.horizonSeconds.toFixed(1)} s needs no further machine (a boot takes` +
         ` ${((offer?.bootMs ?? 0) / 1000).toFixed(1)} s), and no more than can run at once.`,
+    );
+  }
+  if (outlook.waiting > 0) {
+    lines.push(
+      `${spec.pool}: ${outlook.waiting} idle ones are kept for a while: work may come back sooner than another would boot.`,
     );
   }
   if (outlook.heldBack !== null) lines.push(`${spec.pool}: ${outlook.heldBack}`);

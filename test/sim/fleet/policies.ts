@@ -79,8 +79,7 @@ function createRay(): Policy {
     const pending = live.filter(({ state }) => state === 'booting').length;
     const missing = Math.ceil(tasks / slots) - live.length;
     const speed = Math.max(5, live.length - pending) - pending;
-    const room = pool.instancesMax - inputs.instances.length;
-    const count = Math.max(0, Math.min(missing, speed, room));
+    const count = Math.min(missing, speed);
     const due = live.filter(
       (one) => isIdle(one) && inputs.nowMs - (one.idleSinceMs ?? inputs.nowMs) >= 300_000,
     );
@@ -96,13 +95,16 @@ function isIdle(one: FleetInstance): boolean {
   return one.state === 'working' && one.held === 0 && one.idleSinceMs !== null;
 }
 
-/** Of the first offer that is not paused: falling back is the life's, not the rule's. */
+/** Within the pool's limit, of the first offer that is not paused: falling back is the life's. */
 function create(inputs: FleetInputs, count: number): FleetDecision[] {
   const [pool] = inputs.pools;
   const offer = pool?.offers.find(({ pausedUntilMs }) => pausedUntilMs <= inputs.nowMs);
-  if (pool === undefined || offer === undefined || count <= 0) return [];
+  if (pool === undefined || offer === undefined) return [];
   if (pool.hold !== null && pool.hold.untilMs > inputs.nowMs) return [];
-  return [{ kind: 'create', pool: pool.pool, offer: offer.id, count, reason: 'rule' }];
+  const room = pool.instancesMax - inputs.instances.length;
+  const made = Math.min(count, room);
+  if (made <= 0) return [];
+  return [{ kind: 'create', pool: pool.pool, offer: offer.id, count: made, reason: 'rule' }];
 }
 
 function drain(one: FleetInstance): FleetDecision[] {

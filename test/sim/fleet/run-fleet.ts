@@ -86,7 +86,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     instancesMin: 0,
     instancesMax: scenario.instancesMax,
     warm: 0,
-    idleMs: 60_000,
+    idleMs: 0,
     billingFloorMs: 60_000,
     spendPerHourMax: null,
     spendTotalMax: null,

@@ -156,7 +156,17 @@ describe('deadlines', () => {
     for (const instance of [...fleet.state.instances.keys()]) {
       fleet.take({ kind: 'createFailed', instance, ...failure });
     }
-    expect(fleet.state.pools.get('cloud')?.offers.get('small')?.failures).toBe(1);
+    const record = fleet.state.pools.get('cloud')?.offers.get('small');
+    expect(record).toMatchObject({ failures: 0, refusals: 1 });
+  });
+
+  it('forget a refusal with the first grant', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 2 });
+    const failure = { failure: 'stockout', message: 'none', mayHaveMade: false } as const;
+    fleet.take({ kind: 'createFailed', instance: 'cloud-2' as InstanceId, ...failure });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    expect(fleet.state.pools.get('cloud')?.offers.get('small')?.refusals).toBe(0);
   });
 });
 

@@ -29,6 +29,7 @@ export const offer = (changes: Partial<FleetOffer> = {}): FleetOffer => ({
   bootMs: 500,
   boots: 1,
   failures: 0,
+  refusals: 0,
   pausedUntilMs: Number.NEGATIVE_INFINITY,
   pauseReason: '',
   ...changes,
@@ -48,6 +49,7 @@ export const pool = (changes: Partial<FleetPool> = {}): FleetPool => ({
   namespaces: null,
   offers: [offer()],
   hold: null,
+  levels: [],
   ...changes,
 });
 
@@ -82,6 +84,7 @@ export const instance = (id: string, changes: Partial<FleetInstance> = {}): Flee
   pricePerHour: 0,
   state: 'working',
   requestedAtMs: nowMs - 60_000,
+  isGranted: true,
   node: `node-${id}` as NodeId,
   held: 0,
   idleSinceMs: nowMs - 1_000,

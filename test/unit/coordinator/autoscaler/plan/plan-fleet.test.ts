@@ -28,7 +28,10 @@ describe('work becomes machines', () => {
     expect(plan()).toEqual({
       decisions: [],
       outlooks: [
-        { pool: 'local', wanted: 0, live: 0, draining: 0, pricePerHour: 0, heldBack: null },
+        {
+          ...{ pool: 'local', inUse: 0, wanted: 0, live: 0, waiting: 0, draining: 0 },
+          ...{ horizonSeconds: 1, pricePerHour: 0, heldBack: null },
+        },
       ],
       work: [],
       lookAgainMs: null,
@@ -62,8 +65,9 @@ describe('work becomes machines', () => {
     ];
     const places = (runtimeMs: number) =>
       plan({ demand: demand(runtimeMs), pools: [cloud()] }).work[0]?.places;
-    expect(places(3_600_000)).toBe(20);
-    expect(places(1)).toBe(10);
+    // A queue of two boots on ten machines takes twenty: each works for as long as it boots.
+    expect(places(3_600_000)).toBe(40);
+    expect(places(1)).toBe(20);
   });
 
   it('leaves to others what others can run', () => {
@@ -122,6 +126,16 @@ describe('work becomes machines', () => {
       'create 1 second small',
     ]);
   });
+
+  it('looks ahead by the boots of each pool: quick processes buy no slow machines', () => {
+    const pools = [pool({ pool: 'first', instancesMax: 2 }), cloud({ pool: 'second' })];
+    const demand = (runnable: number) => [row({ runnable, runtimeMs: 1_000 })];
+    expect(decide({ demand: demand(300), pools })).toEqual(['create 2 first small']);
+    expect(decide({ demand: demand(900), pools })).toEqual([
+      'create 2 first small',
+      'create 3 second small',
+    ]);
+  });
 });
 
 describe('rule 1, booting capacity counts', () => {
@@ -137,14 +151,29 @@ describe('rule 1, booting capacity counts', () => {
     const demand = [row({ runnable: 10, running: 2, runtimeMs: 30_000 })];
     expect(decide({ demand, instances, pools })).toEqual([]);
     const more = [row({ runnable: 100, running: 2, runtimeMs: 30_000 })];
-    expect(decide({ demand: more, instances, pools })).toEqual(['create 7 local small']);
+    expect(decide({ demand: more, instances, pools })).toEqual(['create 15 local small']);
   });
 
-  it('and a machine that took minutes to boot is not given back after seconds (boot thrash)', () => {
+  it('and the last machine that took minutes to boot is not given back after seconds (boot thrash)', () => {
     const pools = [cloud({ idleMs: 5_000 })];
     const idle = (forMs: number) => [instance('x', { idleSinceMs: nowMs - forMs })];
     expect(decide({ pools, instances: idle(3 * minutes - 1) })).toEqual([]);
     expect(decide({ pools, instances: idle(3 * minutes) })).toEqual(['drain x']);
+  });
+
+  it('nor are the others while work comes back sooner than they would boot (boot thrash)', () => {
+    const idleSinceMs = nowMs - minutes;
+    const instances = [instance('x', { idleSinceMs }), instance('y', { idleSinceMs })];
+    const drained = (everyMs: number | null, sinceMs = nowMs - 2 * minutes) => {
+      const level = { sinceMs, untilMs: idleSinceMs, everyMs };
+      return decide({ pools: [cloud({ idleMs: 0, levels: [level, level] })], instances });
+    };
+    expect(drained(null)).toEqual(['drain x']);
+    expect(drained(4 * minutes)).toEqual([]);
+    // It comes back at last, but not for longer than two boots; or it should have been there.
+    expect(drained(9 * minutes)).toEqual(['drain x']);
+    expect(drained(4 * minutes, nowMs - 5 * minutes)).toEqual(['drain x']);
+    expect(plan({ pools: [cloud()], instances }).outlooks).toMatchObject([{ waiting: 1 }]);
   });
 
   it('nor before the time that is billed anyway', () => {
@@ -158,19 +187,19 @@ describe('rule 1, booting capacity counts', () => {
 });
 
 describe('rule 2, work-seconds of what can run', () => {
-  it('probes with few machines while the length of tasks is unknown (over-buying)', () => {
-    const demand = [row({ runnable: 1_000_000 })];
-    expect(decide({ demand, pools: [cloud()] })).toEqual(['create 8 local small']);
+  it('takes unknown tasks for short ones, many of them for work all the same (idle for a boot)', () => {
+    const create = (runnable: number) => decide({ demand: [row({ runnable })], pools: [cloud()] });
+    expect(create(18)).toEqual(['create 1 local small']);
+    expect(create(180)).toEqual(['create 10 local small']);
+    expect(create(1_000_000)).toEqual(['create 100 local small']);
   });
 
-  it('and buys more once the probes have outlasted a boot', () => {
+  it('and for at least as long as they have run', () => {
     const instances = Array.from({ length: 8 }, (_, at) => busy(`x${at}`));
-    const running = { running: 8, runnable: 1_000 };
-    const early = [row({ ...running, runningForMs: minutes })];
-    const late = [row({ ...running, runningForMs: 4 * minutes })];
-    expect(decide({ demand: early, instances, pools: [cloud()] })).toEqual([]);
-    expect(decide({ demand: late, instances, pools: [cloud()] })).toEqual([
-      'create 92 local small',
+    const demand = (runningForMs: number) => [row({ running: 8, runnable: 100, runningForMs })];
+    expect(decide({ demand: demand(1_000), instances, pools: [cloud()] })).toEqual([]);
+    expect(decide({ demand: demand(minutes), instances, pools: [cloud()] })).toEqual([
+      'create 62 local small',
     ]);
   });
 
@@ -215,10 +244,23 @@ describe('rule 5, failures fall back and never loop', () => {
     expect(decide({ demand, pools, instances: [booting('x')] })).toEqual([]);
   });
 
-  it('boots few at once of what has never booted (hundreds of machines of a broken image)', () => {
-    const pools = [cloud({ offers: [offer({ boots: 0 })] })];
+  it('asks for one of what was refused, and takes the rest of the next until it is granted', () => {
+    const pools = [cloud({ offers: [{ ...spot, bootMs: minutes, refusals: 1 }, onDemand] })];
+    const many = [row({ runnable: 5, runtimeMs: minutes })];
+    expect(decide({ demand: many, pools })).toEqual([
+      'create 1 local spot',
+      'create 4 local on-demand',
+    ]);
+    const asked = booting('x', { offer: 'spot', isGranted: false });
+    expect(decide({ demand: many, pools, instances: [asked] })).toEqual([
+      'create 4 local on-demand',
+    ]);
+  });
+
+  it('does not boot a whole fleet of what has never booted (hundreds of machines of a broken image)', () => {
+    const pools = [cloud({ offers: [offer({ bootMs: minutes, boots: 0 })] })];
     expect(decide({ demand: [row({ runnable: 90, runtimeMs: minutes })], pools })).toEqual([
-      'create 8 local small',
+      'create 50 local small',
     ]);
   });
 
