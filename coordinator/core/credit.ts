@@ -11,7 +11,7 @@ import type { CoordinatorState, CoreNode, Group } from './entities.ts';
 import { grantableTasks } from './queue.ts';
 
 /** A mean below this is the clock's grain; without a floor, one node would be promised everything. */
-const runtimeFloorMs = 0.01;
+export const runtimeFloorMs = 0.01;
 
 /** `spread`: free places only, and no more than the node's share of the group. `full`: all it may hold. */
 export type FillMode = 'spread' | 'full';
@@ -48,9 +48,9 @@ export function concurrencyLeft(group: Group): number {
     : Math.max(0, maximumConcurrency - group.running);
 }
 
-/** A group's mean runtime with its floor; undefined while nothing was measured. */
+/** A group's typical runtime with its floor; undefined while nothing was measured. */
 export function findRuntimeMs(group: Group): number | undefined {
-  return group.runtimeMs === null ? undefined : Math.max(group.runtimeMs, runtimeFloorMs);
+  return group.typicalMs === null ? undefined : Math.max(group.typicalMs, runtimeFloorMs);
 }
 
 /** Whether a group's tasks are known to free their place so soon that others may be granted behind them. */

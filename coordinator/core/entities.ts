@@ -73,6 +73,8 @@ export interface Group {
   failed: number;
   /** Moving mean of successes and exceptions; null while nothing has been measured. */
   runtimeMs: number | null;
+  /** Geometric moving mean of the same, which one task that was kept waiting does not spoil. */
+  typicalMs: number | null;
   /** The same runtimes, for their quantiles. */
   readonly runtimes: RuntimeHistogram;
   /** Where an attempt succeeded last: tells a broken node from a broken group. */

@@ -95,6 +95,7 @@ export function createGroup(
     succeeded: 0,
     failed: 0,
     runtimeMs: null,
+    typicalMs: null,
     runtimes: createHistogram(),
     lastSuccessOn: null,
     reservedOn: null,

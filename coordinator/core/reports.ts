@@ -7,6 +7,7 @@ import { assertNever } from '../../protocol/base/assert.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type { AttemptOutcome } from '../../protocol/wire/task.ts';
+import { runtimeFloorMs } from './credit.ts';
 import { learnImage } from './eligibility.ts';
 import type { CoreNode, OpenTask } from './entities.ts';
 import type { CoordinatorEvent } from './events.ts';
@@ -136,4 +137,9 @@ function measure(turn: Turn, task: OpenTask, runtimeMs: number): void {
     group.runtimeMs === null
       ? runtimeMs
       : group.runtimeMs + runtimeWeight * (runtimeMs - group.runtimeMs);
+  const floored = Math.max(runtimeMs, runtimeFloorMs);
+  group.typicalMs =
+    group.typicalMs === null
+      ? floored
+      : group.typicalMs * (floored / Math.max(group.typicalMs, runtimeFloorMs)) ** runtimeWeight;
 }

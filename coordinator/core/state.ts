@@ -74,6 +74,7 @@ function restoreGroup(state: CoordinatorState, restored: RestoredGroup): void {
   group.succeeded = restored.counts.succeeded;
   group.failed = restored.counts.failed;
   group.runtimeMs = restored.runtimeMs;
+  group.typicalMs = restored.runtimeMs;
   group.story.push({ atMs: state.nowMs, text: 'Found again after a restart of the coordinator.' });
 }
 

@@ -48,13 +48,14 @@ export function createOutbox(deps: OutboxDeps): Outbox {
       const effects = queue;
       queue = [];
       for (const effect of effects) {
-        if (effect.kind === 'sendGrant') await addGrant(effect);
-        else {
-          await sendGrants();
-          await perform(effect);
-        }
+        // Waits only for what takes time: each await would be a turn, and so a write, of its own.
+        const added = effect.kind === 'sendGrant' ? addGrant(effect) : sendGrants();
+        if (added !== undefined) await added;
+        const performed = effect.kind === 'sendGrant' ? undefined : perform(effect);
+        if (performed !== undefined) await performed;
       }
-      await sendGrants();
+      const sent = sendGrants();
+      if (sent !== undefined) await sent;
     }
   };
   const send = (message: CoordinatorMessage): Promise<void> | undefined =>
@@ -66,13 +67,23 @@ export function createOutbox(deps: OutboxDeps): Outbox {
     grantsBytes = 0;
     return send(message);
   };
-  const addGrant = async (effect: Extract<SendEffect, { kind: 'sendGrant' }>): Promise<void> => {
-    const { group, batch, lo, count, attempt } = effect;
-    // No await when the block is at hand: grants of a tick then leave in the tick's own turn.
-    const block = deps.blocks.find(effect) ?? (await deps.blocks.get(effect));
-    if (grantsBytes + block.length > grantsBytesMax || grants.grants.length >= heldAttemptsMax) {
-      await sendGrants();
-    }
+  const addGrant = (
+    effect: Extract<SendEffect, { kind: 'sendGrant' }>,
+  ): Promise<void> | undefined => {
+    const block = deps.blocks.find(effect);
+    const isFull = (bytes: number): boolean =>
+      grantsBytes + bytes > grantsBytesMax || grants.grants.length >= heldAttemptsMax;
+    if (block !== undefined && !isFull(block.length)) return addBlock(effect, block);
+    return (async () => {
+      const found = block ?? (await deps.blocks.get(effect));
+      if (isFull(found.length)) await sendGrants();
+      addBlock(effect, found);
+    })();
+  };
+  const addBlock = (
+    { group, batch, lo, count, attempt }: Extract<SendEffect, { kind: 'sendGrant' }>,
+    block: Uint8Array,
+  ): undefined => {
     const spec = deps.findSpec(group);
     assert(spec !== undefined, `a grant of ${group}, which is not known`);
     if (told.get(group) !== spec) {
@@ -82,10 +93,12 @@ export function createOutbox(deps: OutboxDeps): Outbox {
     grants.grants.push({ group, batch, lo, count, attempt, block });
     grantsBytes += block.length;
   };
-  const perform = async (effect: Exclude<SendEffect, { kind: 'sendGrant' }>): Promise<void> => {
+  const perform = (
+    effect: Exclude<SendEffect, { kind: 'sendGrant' }>,
+  ): Promise<void> | undefined => {
     switch (effect.kind) {
       case 'sendWelcome':
-        return send(await welcome(effect));
+        return welcome(effect).then(send);
       case 'sendAck':
         return send({ kind: 'ack', report: effect.report });
       case 'sendCancel':

@@ -5,15 +5,24 @@ import { findRunning, isBusy } from './state.ts';
 
 /** Tasks of this length and above are never held ahead: another node may have a slot for them. */
 export const longTaskMs = 100;
+/** Tasks shorter than this are not told of while they run. */
+export const shortTaskMs = 20;
+/** A runtime below this is the clock's grain. */
+const runtimeFloorMs = 0.01;
 
-/** Takes a runtime into a group's mean and adapts its window. */
+/**
+ * Takes a runtime into a group's mean and adapts its window. The mean is geometric: one short task
+ * that the kernel kept waiting for 10 ms must not look like a thousand of them, or the window
+ * shrinks to nothing on every busy machine.
+ */
 export function measureTask(state: AgentState, group: HeldGroup, runtimeMs: number): void {
-  group.taskMs = group.taskMs === null ? runtimeMs : group.taskMs * 0.7 + runtimeMs * 0.3;
+  const measured = Math.max(runtimeMs, runtimeFloorMs);
+  group.taskMs = group.taskMs === null ? measured : group.taskMs * (measured / group.taskMs) ** 0.3;
   state.lastGroup = group;
   const wanted = windowOf(state, group.taskMs);
   // Followed with inertia: each change of the window is a pull to the coordinator.
   const isNear = wanted < group.window * 2 && wanted * 2 > group.window;
-  if (!isNear || wanted === 1) group.window = wanted;
+  if (!isNear || wanted === 1 || wanted === state.settings.windowMax) group.window = wanted;
 }
 
 /** Tasks that hide the way to the worker and back, without queueing much time behind one another. */

@@ -1,14 +1,25 @@
 /** Outcomes on their way to the coordinator: cut into reports, kept until each is acknowledged. */
 import { outcomeBytes } from './attempts.ts';
-import type { SentReport, Turn } from './state.ts';
+import { shortTaskMs } from './credit.ts';
+import type { HeldAttempt, SentReport, Turn } from './state.ts';
 import { findAttempt, refOf } from './state.ts';
 
-/** Sends what the outbox holds, as far as the bytes in flight permit. */
+/** With so many reports not acknowledged a small one waits: the coordinator is committing, and takes it next. */
+const smallReportsInFlightMax = 2;
+/** So many outcomes are no small report. */
+const smallReportOutcomes = 250;
+
+/**
+ * Sends what the outbox holds, as far as the bytes in flight permit: at once when the coordinator has
+ * nothing to acknowledge, else in larger reports, so that short tasks share frames and commits.
+ */
 export function sendReports(turn: Turn): void {
   const { state, effects } = turn;
   if (state.session.kind !== 'open') return;
   while (state.outbox.length > 0) {
     if (state.reportBytesInFlight >= state.settings.reportBytesInFlightMax) return;
+    const isSmall = state.outbox.length < smallReportOutcomes;
+    if (isSmall && state.reports.size >= smallReportsInFlightMax) return;
     const report = cutReport(turn);
     const number = state.nextReport;
     state.nextReport += 1;
@@ -41,10 +52,25 @@ export function takeBackReports(turn: Turn): void {
   state.outbox.unshift(...outcomes);
 }
 
-/** Tells which attempts have begun; those that ended within the turn are in the report. */
+/**
+ * Tells which attempts have begun; those that have ended are in the report. Of a group whose tasks are
+ * short it is not worth a message in every turn: the next tick of the clock tells what still runs.
+ */
 export function sendStarted(turn: Turn): void {
   const { state, effects } = turn;
-  const begun = state.startedNow.splice(0);
+  const isDue = (attempt: HeldAttempt): boolean => {
+    const { taskMs } = attempt.group;
+    const { phase } = attempt;
+    return (
+      taskMs === null ||
+      taskMs >= shortTaskMs ||
+      phase.kind !== 'running' ||
+      turn.now - phase.startedAtMs >= shortTaskMs
+    );
+  };
+  const begun = state.startedNow.filter(isDue);
+  if (begun.length === 0) return;
+  state.startedNow = state.startedNow.filter((attempt) => !isDue(attempt));
   if (state.session.kind !== 'open') return;
   const attempts = begun
     .filter(

@@ -21,6 +21,8 @@ import type { Timers } from './timers.ts';
 /** Work that is written ahead, in time: about what the way to the agent and back may take. */
 const aheadMs = 4;
 const aheadTasksMax = 256;
+/** A runtime below this is the clock's grain. */
+const runtimeFloorMs = 0.01;
 /** Output while no task runs, of imports mostly; it goes to the task that follows. */
 const strayBytesMax = 64 * 1024;
 const logPassMs = 100;
@@ -57,7 +59,7 @@ export class TaskLine {
   /** Written to the harness; all and only these may come back. */
   readonly #written: TaskRun[] = [];
   #tasksCount = 0;
-  /** Smoothed run time, null before the first task. */
+  /** Moving mean of run times, null before the first task. */
   #taskMs: number | null = null;
   #stray: Buffer[] = [];
   #strayBytes = 0;
@@ -129,8 +131,10 @@ export class TaskLine {
     const outputs = this.#deps.ended(run.number, result.status === 'success');
     const task = outputs.length === 0 ? result : { ...result, outputs };
     if (run.stagedPath !== null) rmSync(run.stagedPath, { force: true });
+    // Geometric: one that the kernel kept waiting must not count for hundreds.
+    const measured = Math.max(frame.runtimeMs, runtimeFloorMs);
     this.#taskMs =
-      this.#taskMs === null ? frame.runtimeMs : this.#taskMs * 0.75 + frame.runtimeMs * 0.25;
+      this.#taskMs === null ? measured : this.#taskMs * (measured / this.#taskMs) ** 0.25;
     this.#deps.emit({ kind: 'taskEnded', worker: this.#deps.worker, task });
     this.#begin();
     this.advance();
@@ -167,7 +171,7 @@ export class TaskLine {
   /** Tasks that may wait inside the harness. */
   #aheadMax(): number {
     if (this.#taskMs === null || this.#taskMs >= aheadMs) return 0;
-    return Math.min(aheadTasksMax, Math.floor(aheadMs / Math.max(this.#taskMs, 0.01)));
+    return Math.min(aheadTasksMax, Math.floor(aheadMs / this.#taskMs));
   }
 
   /** Whether the task's argument file, if any, is in place; starts a copy when it must be copied. */

@@ -8,6 +8,7 @@ import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
 import { PerigeeError, toError } from '../base/errors.ts';
+import { joinWritesOf, renewWindowByHalves } from './lean-link.ts';
 import { streamReadBufferBytesMax, streamWindowBytesMax } from './limits.ts';
 
 /** What a host is made of. */
@@ -64,6 +65,7 @@ export async function createMeshHost(settings: MeshHostSettings): Promise<MeshHo
       libp2p.handle(
         protocol,
         async (stream: Stream, connection: Connection) => {
+          renewWindowByHalves(stream);
           try {
             await handler(stream, connection.remotePeer.toString());
           } catch (caught) {
@@ -76,7 +78,9 @@ export async function createMeshHost(settings: MeshHostSettings): Promise<MeshHo
     async open(target, protocol, options) {
       const peer = target.startsWith('/') ? parseAddress(target) : peerIdFromString(target);
       try {
-        return await libp2p.dialProtocol(peer, protocol, { signal: options.signal });
+        const stream = await libp2p.dialProtocol(peer, protocol, { signal: options.signal });
+        renewWindowByHalves(stream);
+        return stream;
       } catch (caught) {
         throw openError(target, protocol, toError(caught));
       }
@@ -97,7 +101,7 @@ async function startLibp2p(settings: MeshHostSettings): ReturnType<typeof create
       privateKey: privateKeyFromProtobuf(settings.key),
       addresses,
       transports: [tcp()],
-      connectionEncrypters: [noise()],
+      connectionEncrypters: [joinWritesOf(noise())],
       streamMuxers: [
         yamux({
           streamOptions: {

@@ -2,7 +2,7 @@
 import hashlib
 
 from perigee._asset_uri import canonical_uri
-from perigee._compat import text_type, to_bytes
+from perigee._compat import integer_types, text_type, to_bytes
 from perigee._stac_item import Asset, Item, data_hrefs
 
 #: As the coordinator looks at; what a call reads beyond is fetched where the call runs.
@@ -12,9 +12,14 @@ DEPTH_MAX = 4
 #: Elements of one list or dict in arguments that are looked at.
 ELEMENTS_MAX = 100
 
+#: Types of arguments that cannot hold the name of an asset.
+_WITHOUT_ASSETS = frozenset([type(None), bool, float, complex]) | frozenset(integer_types)
+
 _SCHEMES = (u's3://', u'gs://', u'file:')
 _WEB_SCHEMES = (u'https://', u'http://')
 _WEB_SUFFIXES = (u'.tif', u'.tiff', u'.jp2', u'.vrt', u'.nc')
+#: The list of a call that reads nothing.
+_NO_ASSETS = b'\0'
 
 
 def pack_assets(uris):
@@ -30,6 +35,8 @@ def pack_assets(uris):
     TypeError
         One of them is not text.
     """
+    if isinstance(uris, (list, tuple)) and not uris:
+        return _NO_ASSETS
     ids = []
     for uri in uris:
         if isinstance(uri, bytes):
@@ -49,6 +56,9 @@ def pack_assets(uris):
 def find_assets(args, kwargs):
     """Asset URIs among arguments: `s3://`, `gs://` and `file:`, web addresses of rasters, and STAC
     items' rasters."""
+    if not kwargs and len(args) == 1 and type(args[0]) in _WITHOUT_ASSETS:
+        # What a map over numbers has; looking through them would cost more than pickling them.
+        return ()
     found = []
     _search(args, found, 0)
     _search(kwargs, found, 0)

@@ -50,6 +50,14 @@ def _goes_by_value(name):
     return _modules.is_users(name) and not (_carried and _modules.is_carried(name, _carried))
 
 
+def _names_emptied(data):
+    # Its own loop: `any` over a generator costs twice what the pickling of a number does.
+    for mark in _EMPTIED_MARKS:
+        if mark in data:
+            return True
+    return False
+
+
 def plain_dumps(value):
     """The pickle of a value by pickle itself, in C.
 
@@ -60,7 +68,7 @@ def plain_dumps(value):
         `dumps` can tell.
     """
     data = pickle.dumps(value, PROTOCOL)
-    if PY2 and any(mark in data for mark in _EMPTIED_MARKS):
+    if PY2 and _names_emptied(data):
         raise pickle.PicklingError('it may hold what has no content of its own')
     return data
 

@@ -49,6 +49,8 @@ class Watch(object):
         self._pending = {}
         self.batches = {}
         self.pending_count = 0
+        # Deliveries of the follower that it has seen, or whose records it has looked for.
+        self.deliveries = None
         for batch, index in tasks:
             indexes = self._pending.setdefault(batch.number, set())
             if index not in indexes:
@@ -93,6 +95,7 @@ class Follower(object):
         self._lock = threading.Lock()
         self._batches = weakref.WeakValueDictionary()
         self._watches = []
+        self._deliveries = 0
         self._stream = None
         self._must_restart = True
         # Everything of `_groups` up to this number has been delivered.
@@ -134,6 +137,13 @@ class Follower(object):
                 batch.is_covered = followed
             if early is not None:
                 batch.records.update(early)
+                self._deliveries += 1
+
+    def keep_outcome(self, batch, index, outcome):
+        """Keeps an outcome that was had in another way than by the stream."""
+        with self._lock:
+            batch.records.setdefault(index, outcome)
+            self._deliveries += 1
 
     def begin_submission(self):
         """From now on outcomes of batches not known yet are kept: they may overtake the answer."""
@@ -190,10 +200,12 @@ class Follower(object):
 
     def _add(self, watch):
         with self._lock:
-            for batch in watch.unfinished_batches():
-                for index in [index for index in watch._pending[batch.number]
-                              if index in batch.records]:
-                    watch.offer(batch.number, index)
+            # Between two waits of a large watch mostly nothing has come: then it need not be looked through.
+            if watch.deliveries != self._deliveries:
+                for batch in watch.unfinished_batches():
+                    for index in [index for index in watch._pending[batch.number]
+                                  if index in batch.records]:
+                        watch.offer(batch.number, index)
             self._watches.append(watch)
             if any(not batch.is_covered for batch in watch.unfinished_batches()):
                 self._must_restart = True
@@ -205,6 +217,7 @@ class Follower(object):
         with self._lock:
             if watch in self._watches:
                 self._watches.remove(watch)
+                watch.deliveries = self._deliveries
             others = list(self._watches)
         _wake(others, watch)
 
@@ -315,6 +328,7 @@ class Follower(object):
         position, end = 0, len(buffered)
         with self._lock:
             watches = self._watches
+            self._deliveries += 1
             woken = set()
             number = self._position
             while end - position >= 4:

@@ -8,9 +8,12 @@ STATUSES = ('success', 'exception', 'oom', 'timeout', 'crash', 'cancelled', 'ver
 
 #: kind, outcome number, batch, index: all that the follower looks at.
 RECORD_HEAD = struct.Struct('>BQIH')
-#: status, attempt, runtime in seconds, peak memory and log in bytes, length of the failure's JSON.
-_RECORD_BODY = struct.Struct('>BHdQQI')
+#: The same, then status, attempt, runtime in seconds, peak memory and log in bytes, length of the failure's
+#: JSON; then, where there is no failure, what `_RESULT_HEAD` is: one call for a success.
+_RECORD = struct.Struct('>BQIHBHdQQIBI')
+#: Behind the failure: whether a result follows, and its length.
 _RESULT_HEAD = struct.Struct('>BI')
+_FAILURE_AT = _RECORD.size - _RESULT_HEAD.size
 
 
 class Outcome(object):
@@ -38,20 +41,20 @@ class Outcome(object):
 def outcome_of_record(record):
     """Reads a record of the stream, without its length."""
     outcome = Outcome()
-    _, outcome.number, _, _ = RECORD_HEAD.unpack_from(record)
-    (status, outcome.attempt, outcome.runtime_seconds, outcome.peak_memory_bytes, outcome.log_bytes,
-     failure_bytes) = _RECORD_BODY.unpack_from(record, RECORD_HEAD.size)
+    (_, outcome.number, _, _, status, outcome.attempt, outcome.runtime_seconds,
+     outcome.peak_memory_bytes, outcome.log_bytes, failure_bytes, has_result,
+     result_bytes) = _RECORD.unpack_from(record)
+    position = _RECORD.size
     # A newer coordinator may know more ways to end.
     outcome.code = STATUSES[status] if status < len(STATUSES) else 'status_%d' % status
-    position = RECORD_HEAD.size + _RECORD_BODY.size
     if failure_bytes:
-        failure = record[position:position + failure_bytes]
-        _set_failure(outcome, json.loads(failure.decode('utf-8')))
+        end = _FAILURE_AT + failure_bytes
+        _set_failure(outcome, json.loads(record[_FAILURE_AT:end].decode('utf-8')))
+        has_result, result_bytes = _RESULT_HEAD.unpack_from(record, end)
+        position = end + _RESULT_HEAD.size
     else:
         outcome.exception = outcome.message = outcome.traceback = None
         outcome.log_tail = outcome.node = None
-    has_result, result_bytes = _RESULT_HEAD.unpack_from(record, position + failure_bytes)
-    position += failure_bytes + _RESULT_HEAD.size
     outcome.payload = record[position:position + result_bytes] if has_result else None
     return outcome
 

@@ -267,6 +267,8 @@ class FutureTask(object):
     # Identity
 
     def __eq__(self, other):
+        if self is other:
+            return True
         if not isinstance(other, FutureTask):
             return NotImplemented
         return self._identity() == other._identity()
@@ -276,7 +278,8 @@ class FutureTask(object):
         return equal if equal is NotImplemented else not equal
 
     def __hash__(self):
-        return hash(self._identity())
+        # Of the task alone: batches are numbered for the whole mesh, so that it is as good, and cheaper.
+        return hash((self._batch.number, self._index))
 
     def __reduce__(self):
         return (type(self), (self.guid, self.tuid))
@@ -348,7 +351,8 @@ class FutureTask(object):
         self._client._follower.describe_batch(
             self._batch, group_id, document.get('submittedAfter') or 0)
         if document['state'] == 'done':
-            self._batch.records.setdefault(self._index, outcome_of_document(document))
+            self._client._follower.keep_outcome(
+                self._batch, self._index, outcome_of_document(document))
         return document
 
     def _decoded(self, outcome):

@@ -1,6 +1,7 @@
 """Waiting for many tasks at once."""
 import sys
 from collections import namedtuple
+from operator import itemgetter
 
 from perigee._compat import monotonic
 from perigee._follower import Watch
@@ -100,14 +101,16 @@ def _completed(tasks, show_progress, timeout):
 
 
 def _in_order(tasks, deadline, timeout, bar):
-    known = [task for task in tasks if task._find_outcome() is not None]
-    for task in sorted(known, key=lambda task: task._find_outcome().number):
-        yield task
-    missing = set(known)
+    known = []
     by_client = {}
     for task in tasks:
-        if task not in missing:
+        outcome = task._find_outcome()
+        if outcome is None:
             by_client.setdefault(id(task._client), []).append(task)
+        else:
+            known.append((outcome.number, task))
+    for _, task in sorted(known, key=itemgetter(0)):
+        yield task
     sources = [_Source(group) for group in by_client.values()]
     while sources:
         for source in sources:
@@ -182,8 +185,10 @@ def _distinct(tasks):
     for task in tasks:
         if not isinstance(task, FutureTask):
             raise TypeError('%r is not a FutureTask' % (task,))
-        if task not in seen:
-            seen.add(task)
+        # What makes two tasks equal, without a call of Python for each.
+        key = (task._batch.number, task._index, task.guid)
+        if key not in seen:
+            seen.add(key)
             distinct.append(task)
     return distinct
 
