@@ -34,6 +34,7 @@ import { createAgentMesh } from './mesh/agent-mesh.ts';
 import { createNodeImages } from './mesh/node-images.ts';
 import { openFleet } from './open-fleet.ts';
 import { readMounts } from './read-mounts.ts';
+import { createRetention } from './retention/create-retention.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { openBlobStore } from './store/blob-store.ts';
 import { openDataDirectory } from './store/data-directory.ts';
@@ -216,6 +217,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       listeningUrl: () => listening.url,
     });
     stack.defer(() => fleet.stop());
+    const retention = createRetention({ store, blobs, driver, clock, log }, settings);
+    stack.defer(() => retention.stop());
     const gateway = createGateway(
       {
         boot: bootstrap,
@@ -232,6 +235,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         buildLogs,
         builds,
         disk,
+        retention,
         version,
       },
       {
@@ -256,6 +260,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     // Machines are told where it is, so none is made before.
     listening.url = url;
     await fleet.start();
+    retention.start();
     await store.setMeta('httpPort', new URL(url).port);
     const running = stack.move();
     let stopping: Promise<void> | undefined;

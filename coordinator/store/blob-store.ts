@@ -3,7 +3,7 @@
  * verified and on disk, so that whoever finds one may use it unread.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, renameSync } from 'node:fs';
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
@@ -77,6 +77,19 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
       for await (const chunk of stream) yield chunk as Uint8Array;
     },
     write,
+    remove(hash) {
+      // By a name that nobody finds: to free the bytes of a large file may take a while.
+      const aside = join(uploads, randomBytes(12).toString('hex'));
+      try {
+        renameSync(pathOf(hash), aside);
+      } catch (caught) {
+        const error = toError(caught);
+        if ('code' in error && error.code === 'ENOENT') return;
+        throw error;
+      }
+      // What stays of it after a failure goes at the next start.
+      rm(aside, { force: true }).catch(() => undefined);
+    },
     async writeBytes(bytes) {
       const hash = createHash('sha256').update(bytes).digest('hex') as BlobHash;
       if ((await sizeOf(hash)) === undefined) {

@@ -147,7 +147,10 @@ export interface Store extends ImageStore {
     clientBatch: string,
   ): Promise<StoredBatch | undefined>;
   findBatch(batch: BatchNumber): Promise<StoredBatch | undefined>;
-  /** A batch's block of arguments. */
+  /**
+   * A batch's block of arguments.
+   * @throws PerigeeError result_expired when it is not kept any more.
+   */
   getBlock(batch: BatchNumber): Promise<Uint8Array>;
 
   findGroup(group: GroupId): Promise<StoredGroup | undefined>;
@@ -244,6 +247,8 @@ export interface BlobStore {
     bytes: AsyncIterable<Uint8Array>,
     options: { bytesMax: number },
   ): Promise<void>;
+  /** Takes a blob away at once; its bytes are freed in time. Nothing when there is none. */
+  remove(hash: BlobHash): void;
   /** Stores bytes at hand and answers their hash. */
   writeBytes(bytes: Uint8Array): Promise<BlobHash>;
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { fleetExplain } from './commands/fleet/explain.ts';
 import { fleetView } from './commands/fleet/view.ts';
 import { groupList } from './commands/group/ls.ts';
+import { groupRemove } from './commands/group/rm.ts';
 import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
@@ -95,12 +96,13 @@ function explainNoun(context: CommandContext): Command {
 
 function groupNoun(context: CommandContext): Command {
   const command = describeCommand('group', {
-    summary: 'Show one group, or end it.',
+    summary: 'Show one group, end it, or remove it.',
     examples: ['group @last', 'group 3f2a --json'],
   })
     .argument('<id>', 'id, its beginning, or @last')
     .addCommand(groupList(context, 'ls'))
-    .addCommand(groupTerminate(context));
+    .addCommand(groupTerminate(context))
+    .addCommand(groupRemove(context));
   return withJson(command).action((id: string, options: ShowOptions) =>
     viewGroup(context, id, options),
   );

@@ -14,8 +14,8 @@ from perigee.client import AsyncTasks, Client
 from perigee.errors import (
     AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
     BuildError, ImageUnknownError, MapError, NotFoundError, PerigeeError, PicklingError, RateLimitError,
-    ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
-    TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
+    ResultError, ResultExpiredError, ServerError, TaskFailed, TimeoutError, TooLargeError,
+    TransientResultError, TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
 from perigee.function import CloudFunction
 from perigee.task import FutureTask
 from perigee.waiting import (
@@ -28,7 +28,7 @@ __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
     'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'MapError', 'NotFoundError', 'PerigeeError',
-    'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'Tasks',
+    'PicklingError', 'RateLimitError', 'ResultError', 'ResultExpiredError', 'ServerError', 'TaskFailed', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
     'imagery', 'wait',
