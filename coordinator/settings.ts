@@ -8,52 +8,17 @@ import { assert } from '../protocol/base/assert.ts';
 import { PerigeeError } from '../protocol/base/errors.ts';
 import { defaultCoreSettings } from './core/settings.ts';
 import { gatewayDefaults } from './gateway/settings.ts';
-
-type SettingType = 'integer' | 'number' | 'text' | 'switch' | 'list';
-
-interface Setting<Value> {
-  type: SettingType;
-  /** Of numbers; empty for counts and texts. */
-  unit: string;
-  default: Value;
-  min: number;
-  max: number;
-  /** Null when only the environment sets it. */
-  flag: string | null;
-  doc: string;
-}
-
-interface NumberOptions {
-  unit?: string;
-  default: number;
-  min?: number;
-  max?: number;
-  flag?: string;
-  doc: string;
-}
-
-const number = (type: 'integer' | 'number', options: NumberOptions): Setting<number> => ({
-  type,
-  unit: options.unit ?? '',
-  default: options.default,
-  min: options.min ?? 0,
-  max: options.max ?? Number.MAX_SAFE_INTEGER,
-  flag: options.flag ?? null,
-  doc: options.doc,
-});
-const integer = (options: NumberOptions): Setting<number> => number('integer', options);
-const milliseconds = (options: NumberOptions): Setting<number> =>
-  number('integer', { unit: 'ms', min: 1, ...options });
-const bytes = (options: NumberOptions): Setting<number> =>
-  number('integer', { unit: 'bytes', ...options });
-const plain = <Value>(
-  type: SettingType,
-  options: { default: Value; flag: string; doc: string },
-): Setting<Value> => ({ type, unit: '', min: 0, max: 0, ...options });
-const text = (options: { default: string; flag: string; doc: string }): Setting<string> =>
-  plain('text', options);
-const toggle = (options: { flag: string; doc: string }): Setting<boolean> =>
-  plain('switch', { default: false, ...options });
+import type { Setting, SettingType } from './setting-entry.ts';
+import {
+  bytes,
+  days,
+  integer,
+  milliseconds,
+  number,
+  plain,
+  text,
+  toggle,
+} from './setting-entry.ts';
 
 const mib = 1024 ** 2;
 const core = defaultCoreSettings;
@@ -264,6 +229,27 @@ export const settingsTable = {
     default: gatewayDefaults.callsBurst,
     min: 1,
     doc: 'Calls at once by a token that has been quiet.',
+  }),
+  keepLogsDays: days({
+    default: 14,
+    doc: 'Output of tasks, after their end. 0 for ever, as below.',
+  }),
+  keepResultsDays: days({
+    default: 30,
+    doc: 'Results and arguments, after the end of their tasks, and blobs that nothing has used for so long.',
+  }),
+  keepRecordsDays: days({
+    default: 90,
+    doc: 'All else that is known of tasks that are done, and of groups that were terminated; a day at least.',
+  }),
+  sweepMs: milliseconds({
+    default: 600_000,
+    doc: 'Between two passes that remove what is old and measure what is held.',
+  }),
+  sweepPauseMs: milliseconds({ default: 10, doc: 'Behind each step of such a pass.' }),
+  blobGraceMs: milliseconds({
+    default: 3_600_000,
+    doc: 'How long a blob that was put is kept though nothing refers to it yet.',
   }),
   connectionsMax: integer({ default: 2_000, min: 1, doc: 'libp2p connections at once.' }),
   greetingMsMax: milliseconds({ default: 10_000, doc: 'For an agent to say hello.' }),

@@ -34,13 +34,13 @@ import { createAgentMesh } from './mesh/agent-mesh.ts';
 import { createNodeImages } from './mesh/node-images.ts';
 import { openFleet } from './open-fleet.ts';
 import { readMounts } from './read-mounts.ts';
+import { createRetention } from './retention/create-retention.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { catalogueDefaults, createStacCatalogue } from './stac/create-catalogue.ts';
 import { openBlobStore } from './store/blob-store.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
-import { createOutputSweep } from './store/output-sweep.ts';
 import type { Store } from './store/port.ts';
 
 export interface StartDeps {
@@ -99,8 +99,6 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const store = openSqliteStore(directory.databaseFile);
     stack.defer(() => store.close());
     const blobs = await openBlobStore(directory.blobFolder);
-    const outputSweep = createOutputSweep({ store, blobs, clock, log });
-    stack.defer(() => outputSweep.stop());
     const tokens = await readDirectoryTokens(store, { folder: settings.data, nowMs: Date.now() });
     const host = await createMeshHost({
       key: await loadMeshKey(join(settings.data, 'mesh.key')),
@@ -143,6 +141,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         store,
         blobs,
         disk,
+        touchBlob: (hash) => store.touchBlob(hash, { nowMs: clock.nowMs(), staleMs: 0 }),
         clock,
         async locate(node, query) {
           // A node that has just said that it reads an asset is found by whoever asks after it.
@@ -227,6 +226,8 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
       listeningUrl: () => listening.url,
     });
     stack.defer(() => fleet.stop());
+    const retention = createRetention({ store, blobs, driver, clock, log }, settings);
+    stack.defer(() => retention.stop());
     const gateway = createGateway(
       {
         boot: bootstrap,
@@ -244,6 +245,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         buildLogs,
         builds,
         disk,
+        retention,
         version,
       },
       {
@@ -262,13 +264,13 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     const known = await tellKnownImages({ driver, catalogue, images, log });
     stack.defer(() => known.stop());
     await mesh.start();
-    outputSweep.start();
     await builds.start();
     await importer.start();
     const { url } = await gateway.start();
     // Machines are told where it is, so none is made before.
     listening.url = url;
     await fleet.start();
+    retention.start();
     await store.setMeta('httpPort', new URL(url).port);
     const running = stack.move();
     let stopping: Promise<void> | undefined;

@@ -83,6 +83,8 @@ export type CoordinatorEvent =
   | { kind: 'groupUpdated'; request: RequestNumber; group: GroupId; limits: GroupLimits }
   /** `drain`: running attempts finish; else they are killed. Queued tasks end as cancelled either way. */
   | { kind: 'groupTerminated'; request: RequestNumber; group: GroupId; drain: boolean }
+  /** What is known of a group that is over is no longer kept; null when nobody waits for it. */
+  | { kind: 'groupRemoved'; request: RequestNumber | null; group: GroupId }
   /** The gateway has already answered repeats of a client's batch id (decision 8). */
   | {
       kind: 'batchSubmitted';

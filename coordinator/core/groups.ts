@@ -71,6 +71,26 @@ export function takeTermination(turn: Turn, event: Event<'groupTerminated'>): vo
   respondDone(turn, event.request);
 }
 
+/** A group that is over is forgotten. */
+export function takeRemoval(turn: Turn, event: Event<'groupRemoved'>): void {
+  const { groups, ended } = turn.state;
+  const group = groups.get(event.group);
+  if (group !== undefined && !ended.has(group)) {
+    if (event.request === null) return;
+    refuse(turn, event.request, {
+      code: 'conflict',
+      message: `Group ${group.spec.name} is not over yet.`,
+      fix: `Terminate it first, and wait for its last task: \`scripts/perigee group terminate ${group.id}\`.`,
+    });
+    return;
+  }
+  if (group !== undefined) {
+    groups.delete(group.id);
+    ended.delete(group);
+  }
+  if (event.request !== null) respondDone(turn, event.request);
+}
+
 /** A group in the state's tables, without tasks. */
 export function createGroup(
   state: CoordinatorState,

@@ -5,7 +5,7 @@ import { takeDrain, takeUndrain } from './drain.ts';
 import type { CoordinatorEffect } from './effects.ts';
 import type { CoreNode } from './entities.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { takeGroup, takeLimits, takeTermination } from './groups.ts';
+import { takeGroup, takeLimits, takeRemoval, takeTermination } from './groups.ts';
 import { takeHoldings, takeImages } from './holdings.ts';
 import { checkLeases, endInstance, hear, leaveNode } from './leases.ts';
 import { findBySession, takeDisconnect, takeHeartbeat, takeHello, takePull } from './nodes.ts';
@@ -82,6 +82,9 @@ function take(turn: Turn, event: CoordinatorEvent): void {
       return;
     case 'groupTerminated':
       takeTermination(turn, event);
+      return;
+    case 'groupRemoved':
+      takeRemoval(turn, event);
       return;
     case 'batchSubmitted':
       takeBatch(turn, event);

@@ -8,6 +8,7 @@ import type { BuildLogs } from '../images/build-log.ts';
 import type { Builds } from '../images/builds.ts';
 import type { ImageCatalogue } from '../images/catalogue.ts';
 import type { ImageImporter } from '../images/oci/image-importer.ts';
+import type { Retention } from '../retention/create-retention.ts';
 import type { StacCatalogue } from '../stac/port.ts';
 import type { BlobStore, Store, StoredFleetEvent } from '../store/port.ts';
 
@@ -85,6 +86,8 @@ export interface GatewayDeps {
     /** @throws PerigeeError disk_full */
     assertRoom(bytes: number): Promise<void>;
   };
+  /** What is kept for how long (`coordinator/retention/`). */
+  retention: Pick<Retention, 'held' | 'mayHaveRemoved' | 'removeGroup' | 'touchBlob'>;
   /** Of this software, for people. */
   version: string;
 }

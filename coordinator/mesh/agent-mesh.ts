@@ -25,6 +25,7 @@ export interface AgentMeshDeps {
   store: Store;
   blobs: BlobStore;
   disk: NodeBlobDeps['disk'];
+  touchBlob: NodeBlobDeps['touchBlob'];
   clock: { nowMs(): number };
   /** Whether the attempt is the node's at present, by the core's state. */
   holds(node: NodeId, attempt: AttemptRef): boolean;

@@ -8,11 +8,10 @@ import { blobBytesMax } from '../../protocol/wire/limits.ts';
 import type { BlobStore, Store } from '../store/port.ts';
 
 export interface NodeBlobDeps {
-  store: Pick<
-    Store,
-    'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordOutputBlob' | 'recordUpload'
-  >;
+  store: Pick<Store, 'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordUpload'>;
   blobs: BlobStore;
+  /** What is old and about to be referred to again must not go meanwhile. */
+  touchBlob(hash: BlobHash): Promise<void>;
   /** Keeps room for what was accepted: results are, outputs have to fit beside it. */
   disk: { assertRoom(bytes: number): Promise<void> };
 }
@@ -40,12 +39,9 @@ export function createNodeBlobs(deps: NodeBlobDeps, node: NodeId): BlobSource {
       if ((await store.findNode(node)) === undefined) {
         throw new PerigeeError('forbidden', 'Only nodes of this mesh may put blobs.');
       }
-      const isThere = await blobs.touch(hash);
-      if (isOutput && !isThere) {
-        await disk.assertRoom(sizeBytes);
-        // Before the bytes: what is written without a later report is found again, and removed.
-        await store.recordOutputBlob(hash);
-      }
+      await deps.touchBlob(hash);
+      const isThere = await blobs.has(hash);
+      if (isOutput && !isThere) await disk.assertRoom(sizeBytes);
       const verified = verifyBlob(bytes, { hash, sizeBytes });
       if (isThere) {
         // Read to the end all the same: who names a hash without having its bytes gains nothing.

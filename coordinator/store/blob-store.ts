@@ -3,8 +3,8 @@
  * verified and on disk, so that whoever finds one may use it unread.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises';
+import { createReadStream, renameSync } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
@@ -68,17 +68,6 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
   return {
     has: async (hash) => (await sizeOf(hash)) !== undefined,
     size,
-    async touch(hash) {
-      const now = new Date();
-      try {
-        await utimes(pathOf(hash), now, now);
-        return true;
-      } catch (caught) {
-        const error = toError(caught);
-        if ('code' in error && error.code === 'ENOENT') return false;
-        throw error;
-      }
-    },
     async *read(hash, offset = 0, length = Number.POSITIVE_INFINITY) {
       await size(hash);
       if (length <= 0) return;
@@ -89,18 +78,20 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
       });
       for await (const chunk of stream) yield chunk as Uint8Array;
     },
-    async remove(hash, putBeforeMs) {
+    write,
+    remove(hash) {
+      // By a name that nobody finds: to free the bytes of a large file may take a while.
+      const aside = join(uploads, randomBytes(12).toString('hex'));
       try {
-        if ((await stat(pathOf(hash))).mtimeMs >= putBeforeMs) return false;
+        renameSync(pathOf(hash), aside);
       } catch (caught) {
         const error = toError(caught);
-        if ('code' in error && error.code === 'ENOENT') return true;
+        if ('code' in error && error.code === 'ENOENT') return;
         throw error;
       }
-      await rm(pathOf(hash), { force: true });
-      return true;
+      // What stays of it after a failure goes at the next start.
+      rm(aside, { force: true }).catch(() => undefined);
     },
-    write,
     async writeBytes(bytes) {
       const hash = createHash('sha256').update(bytes).digest('hex') as BlobHash;
       if ((await sizeOf(hash)) === undefined) {

@@ -1,26 +1,13 @@
 /** The outputs' part of the store's twin in memory. */
-import type { BlobHash, NamespaceName } from '../../protocol/wire/ids.ts';
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type { MemoryRecords } from './memory-records.ts';
 import type { Store, StoredOutcome, StoredOutput } from './port.ts';
 import { outputCursor, readOutputCursor } from './statements/outputs.ts';
 
-type OutputStore = Pick<
-  Store,
-  | 'listTaskOutputs'
-  | 'findTaskOutput'
-  | 'listGroupOutputs'
-  | 'recordOutputBlob'
-  | 'listOutputBlobs'
-  | 'forgetOutputBlob'
->;
+type OutputStore = Pick<Store, 'listTaskOutputs' | 'findTaskOutput' | 'listGroupOutputs'>;
 
 export function createMemoryOutputs(records: MemoryRecords): OutputStore {
-  const { outcomes, outputBlobs, blobRights, namespaces } = records;
-  const isReferenced = (hash: BlobHash): boolean =>
-    [...namespaces.keys()].some((namespace: NamespaceName) =>
-      blobRights.has(`${namespace} ${hash}`),
-    );
+  const { outcomes } = records;
   return {
     async listTaskOutputs(task) {
       const outcome = outcomes.get(taskKey(task));
@@ -47,19 +34,6 @@ export function createMemoryOutputs(records: MemoryRecords): OutputStore {
         items,
         next: all.length > limit && last !== undefined ? outputCursor(last) : null,
       };
-    },
-    async recordOutputBlob(hash) {
-      outputBlobs.add(hash);
-    },
-    listOutputBlobs: async ({ after, limit }) =>
-      [...outputBlobs]
-        .sort()
-        .filter((hash) => hash > after)
-        .slice(0, limit)
-        .map((hash) => ({ hash, isReferenced: isReferenced(hash) })),
-    async forgetOutputBlob(hash) {
-      outputBlobs.delete(hash);
-      for (const right of blobRights) if (right.endsWith(` ${hash}`)) blobRights.delete(right);
     },
   };
 }

@@ -3,7 +3,6 @@ import { assert } from '../../protocol/base/assert.ts';
 import type {
   AttemptRef,
   BatchNumber,
-  BlobHash,
   GroupId,
   NamespaceName,
   NodeId,
@@ -58,7 +57,6 @@ export interface MemoryRecords extends ImageRecords {
   meta: Map<string, string>;
   /** `namespace hash` and `node hash`. */
   blobRights: Set<string>;
-  outputBlobs: Set<BlobHash>;
 }
 
 /** Nothing saved yet. */
@@ -80,7 +78,6 @@ export function createMemoryRecords(): MemoryRecords {
     fleetEvents: [],
     meta: new Map(),
     blobRights: new Set(),
-    outputBlobs: new Set(),
     images: new Map(),
     imageLogs: new Map(),
   };

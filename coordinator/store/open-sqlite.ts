@@ -10,6 +10,7 @@ import type { SaveEffect } from '../core/effects.ts';
 import { migrate } from './migrate.ts';
 import { createNames } from './names.ts';
 import type { LogChunk, Store } from './port.ts';
+import type { RetentionStore } from './retention-port.ts';
 import { storeError } from './sqlite-errors.ts';
 import { createAdministration } from './statements/administration.ts';
 import { createBlobStatements } from './statements/blobs.ts';
@@ -19,6 +20,7 @@ import { createOutputStatements } from './statements/outputs.ts';
 import { createOutcomeReader } from './statements/read-outcomes.ts';
 import { createWorkReader } from './statements/read-work.ts';
 import { readRestoredState } from './statements/restore.ts';
+import { createRetentionStatements } from './statements/retention.ts';
 import type { SaveOutcome } from './statements/save-outcomes.ts';
 import { createOutcomeWriter } from './statements/save-outcomes.ts';
 import { createWorkWriter } from './statements/save-work.ts';
@@ -35,7 +37,7 @@ const walBytesMax = 64 * 1024 ** 2;
  * const directory = openDataDirectory('/var/lib/perigee/coordinator');
  * const store = openSqliteStore(directory.databaseFile);
  */
-export function openSqliteStore(file: string): Store {
+export function openSqliteStore(file: string): Store & RetentionStore {
   const database = openDatabase(file);
   const names = createNames(database);
   const blobs = createBlobStatements(database, names);
@@ -47,6 +49,7 @@ export function openSqliteStore(file: string): Store {
   const outcomes = createOutcomeReader(database, names);
   const work = createWorkReader(database, names);
   const administration = createAdministration(database, names);
+  const retention = createRetentionStatements(database, names);
 
   const commit = database.transaction(
     (saves: readonly SaveEffect[], chunks: readonly LogChunk[]): void => {
@@ -109,9 +112,6 @@ export function openSqliteStore(file: string): Store {
     listTaskOutputs: (...args) => perform(() => outputs.listTask(...args)),
     findTaskOutput: (...args) => perform(() => outputs.find(...args)),
     listGroupOutputs: (...args) => perform(() => outputs.listGroup(...args)),
-    recordOutputBlob: (...args) => perform(() => outputs.recordBlob(...args)),
-    listOutputBlobs: (...args) => perform(() => outputs.listBlobs(...args)),
-    forgetOutputBlob: (...args) => perform(() => outputs.forgetBlob(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
     saveImage: (...args) => perform(() => images.save(...args)),
@@ -119,6 +119,15 @@ export function openSqliteStore(file: string): Store {
     appendImageLog: (...args) => perform(() => images.appendLog(...args)),
     readImageLog: (...args) => perform(() => images.readLog(...args)),
     clearImageLog: (...args) => perform(() => images.clearLog(...args)),
+    sweepBatches: (...args) => perform(() => retention.sweepBatches(...args)),
+    deleteRemoved: () => perform(() => retention.deleteRemoved()),
+    removeOldGroups: (...args) => perform(() => retention.removeOldGroups(...args)),
+    removeGroup: (...args) => perform(() => retention.removeGroup(...args)),
+    removedUntil: (...args) => perform(() => retention.removedUntil(...args)),
+    listBlobs: (...args) => perform(() => retention.listBlobs(...args)),
+    listGroupBlobs: (...args) => perform(() => retention.listGroupBlobs(...args)),
+    touchBlob: (...args) => perform(() => retention.touchBlob(...args)),
+    forgetBlob: (...args) => perform(() => retention.forgetBlob(...args)),
     saveFleetEvent: (...args) => perform(() => administration.saveFleetEvent(...args)),
     listFleetEvents: (...args) => perform(() => administration.listFleetEvents(...args)),
     getMeta: (...args) => perform(() => administration.getMeta(...args)),

@@ -160,7 +160,10 @@ export interface Store extends ImageStore {
     clientBatch: string,
   ): Promise<StoredBatch | undefined>;
   findBatch(batch: BatchNumber): Promise<StoredBatch | undefined>;
-  /** A batch's block of arguments. */
+  /**
+   * A batch's block of arguments.
+   * @throws PerigeeError result_expired when it is not kept any more.
+   */
   getBlock(batch: BatchNumber): Promise<Uint8Array>;
 
   findGroup(group: GroupId): Promise<StoredGroup | undefined>;
@@ -235,15 +238,6 @@ export interface Store extends ImageStore {
     group: GroupId,
     options: { limit: number; cursor: string | null },
   ): Promise<StorePage<StoredOutput>>;
-  /** Remembers that a blob comes as an output: only those are removed when nothing refers to them. */
-  recordOutputBlob(hash: BlobHash): Promise<void>;
-  /** Blobs that came as outputs, by hash, and whether a namespace may read them. */
-  listOutputBlobs(options: {
-    after: string;
-    limit: number;
-  }): Promise<{ hash: BlobHash; isReferenced: boolean }[]>;
-  /** The blob's bytes are gone: nobody has put it. */
-  forgetOutputBlob(hash: BlobHash): Promise<void>;
 
   saveInstance(instance: StoredInstance): Promise<void>;
   listInstances(options: { gone: boolean }): Promise<StoredInstance[]>;
@@ -264,12 +258,8 @@ export interface BlobStore {
   has(hash: BlobHash): Promise<boolean>;
   /** @throws PerigeeError not_found */
   size(hash: BlobHash): Promise<number>;
-  /** Marks a blob as put at this moment; false when it is not here. */
-  touch(hash: BlobHash): Promise<boolean>;
   /** From `offset` on, at most `length` bytes. @throws PerigeeError not_found */
   read(hash: BlobHash, offset?: number, length?: number): AsyncIterable<Uint8Array>;
-  /** Removes a blob that was last put before `putBeforeMs` (Unix ms); false when it is younger. */
-  remove(hash: BlobHash, putBeforeMs: number): Promise<boolean>;
   /**
    * Streams to a temporary file, verifies, syncs and renames.
    * @throws PerigeeError invalid_request when the bytes do not have that hash, too_large, disk_full.
@@ -279,6 +269,8 @@ export interface BlobStore {
     bytes: AsyncIterable<Uint8Array>,
     options: { bytesMax: number },
   ): Promise<void>;
+  /** Takes a blob away at once; its bytes are freed in time. Nothing when there is none. */
+  remove(hash: BlobHash): void;
   /** Stores bytes at hand and answers their hash. */
   writeBytes(bytes: Uint8Array): Promise<BlobHash>;
 }

@@ -3,7 +3,7 @@
  * why, with the line that mends it.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { toError } from '../../protocol/base/errors.ts';
@@ -14,6 +14,7 @@ import { planGvisorProbe } from './launch-gvisor.ts';
 import { planUnshareProbe } from './launch-unshare.ts';
 import { findSeccompArch } from './seccomp.ts';
 import type { SlotIdentity } from './slot-identity.ts';
+import { mapsSlotUids, uidMax, uidMin } from './slot-identity.ts';
 
 /** One level: usable, or why not. */
 export interface LevelProbe {
@@ -34,8 +35,24 @@ export interface ProbeContext {
 
 /** Every level, strongest first. */
 export async function probeIsolation(context: ProbeContext): Promise<LevelProbe[]> {
+  const unmapped = context.identity === null ? null : findUnmapped();
+  if (unmapped !== null) {
+    return isolationLevels.map((level) => {
+      const isUsable = level === 'none' && context.allowNone;
+      return { level, failure: isUsable ? null : unmapped };
+    });
+  }
   return await Promise.all(
     isolationLevels.map(async (level) => ({ level, failure: await probeLevel(level, context) })),
+  );
+}
+
+/** Root of the machine without the slots' users: every level would fail, each with words of its own. */
+function findUnmapped(): string | null {
+  if (mapsSlotUids(readFileSync('/proc/self/uid_map', 'utf8'))) return null;
+  return (
+    `root is the machine’s root here and cannot become a slot’s user: uids ${uidMin} to ${uidMax} are not mapped. ` +
+    'Fix: map them into the container (`0 0 65536`, say), or run the agent as an ordinary user'
   );
 }
 

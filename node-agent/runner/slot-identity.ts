@@ -15,8 +15,8 @@ export interface SlotIdentity {
 }
 
 /** Between Debian's reserved ranges (60000-61183 are for local use by no one). */
-const uidMin = 61_001;
-const uidMax = 61_183;
+export const uidMin = 61_001;
+export const uidMax = 61_183;
 
 /** Takes and gives back uids. */
 export interface SlotIdentities {

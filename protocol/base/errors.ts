@@ -178,6 +178,11 @@ export const errorTable = {
       exit: 'notFound',
     },
   ),
+  result_expired: entry(
+    'That is not kept any more.',
+    'Run the task again. An operator sets how long things are kept (PERIGEE_KEEP_RESULTS_DAYS and others, docs/operations.md).',
+    { status: 410, exit: 'notFound' },
+  ),
   protocol_version: entry(
     'The two ends speak different versions of the protocol.',
     'Update the older one; the message names both versions.',

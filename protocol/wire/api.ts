@@ -60,6 +60,15 @@ export interface StatusView {
   tasks: { queued: number; running: number; succeeded: number; failed: number };
   nodes: { joining: number; ready: number; draining: number; lost: number };
   slots: { total: number; busy: number };
+  /** Bytes that the namespace holds, as of the latest sweep; null before the first. */
+  held: {
+    results: number;
+    arguments: number;
+    logs: number;
+    /** Functions, and arguments and results above 64 KiB. */
+    blobs: number;
+    asOf: Timestamp;
+  } | null;
   /** Names of every image that a new group may choose. */
   images: string[];
 }

@@ -26,7 +26,7 @@ import type {
   TokenView,
   WhoamiView,
 } from './api.ts';
-import type { ImageDigest, NamespaceName, TaskId } from './ids.ts';
+import type { GroupId, ImageDigest, NamespaceName, TaskId } from './ids.ts';
 import type { TaskState } from './task.ts';
 
 /** An operator may name a namespace other than the token's own. */
@@ -78,6 +78,8 @@ export interface ClientOperations {
   'groups.get': { input: Scoped & { id: string }; output: GroupView };
   'groups.update': { input: Scoped & { id: string } & GroupLimitsRequest; output: GroupView };
   'groups.terminate': { input: Scoped & { id: string; drain?: boolean }; output: GroupView };
+  /** Takes a terminated group away, with its tasks, results and logs. */
+  'groups.remove': { input: Scoped & { id: string }; output: { id: GroupId } };
 
   /** `clientBatch` is a UUID of the caller's: sent again, it answers what it answered before. */
   'batches.submit': {

@@ -4,7 +4,14 @@ import { fleetExplain } from './commands/fleet/explain.ts';
 import { fleetView } from './commands/fleet/view.ts';
 import { groupExport } from './commands/group/export.ts';
 import { groupList } from './commands/group/ls.ts';
+
+
 import { groupOutputs } from './commands/group/outputs.ts';
+
+
+import { groupRemove } from './commands/group/rm.ts';
+
+
 import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';
 import { helpTopic } from './commands/help/help.ts';
@@ -113,12 +120,13 @@ function explainNoun(context: CommandContext): Command {
 
 function groupNoun(context: CommandContext): Command {
   const command = describeCommand('group', {
-    summary: 'Show one group, end it, or fetch what its tasks gave out.',
+    summary: 'Show one group, end or remove it, or fetch what its tasks gave out.',
     examples: ['group @last', 'group 3f2a --json'],
   })
     .argument('<id>', 'id, its beginning, or @last')
     .addCommand(groupList(context, 'ls'))
     .addCommand(groupTerminate(context))
+    .addCommand(groupRemove(context))
     .addCommand(groupOutputs(context))
     .addCommand(groupExport(context));
   return withJson(command).action((id: string, options: ShowOptions) =>

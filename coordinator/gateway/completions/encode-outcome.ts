@@ -59,6 +59,8 @@ function recordOf(
   // The bound is the payload's without its tag, as everywhere.
   const isInline =
     failure === null &&
+    // One that is not kept any more is asked for, and refused by name.
+    result.length > 0 &&
     result[0] !== payloadTags.blob &&
     result.length <= options.inlineBytesMax + 1;
   return {

@@ -57,6 +57,7 @@ const routes: readonly JsonRoute[] = [
     operation: 'groups.terminate',
     query: { booleans: ['drain'] },
   },
+  { method: 'POST', url: '/v1/groups/:id/remove', operation: 'groups.remove' },
   { method: 'GET', url: '/v1/tasks', operation: 'tasks.list', query: page },
   { method: 'GET', url: '/v1/tasks/:id', operation: 'tasks.get' },
   { method: 'POST', url: '/v1/tasks/:id/cancel', operation: 'tasks.cancel' },

@@ -30,9 +30,7 @@ export async function putBlob(
     );
   }
   await getNamespace(context, namespace);
-  if (await store.mayReadBlob(namespace, hash)) {
-    if (await blobs.has(hash)) return { hash, created: false };
-  }
+  if (await isReadableBlob(context, namespace, hash)) return { hash, created: false };
   await disk.assertRoom(upload.sizeBytes ?? 0);
   const created = !(await blobs.has(hash));
   await blobs.write(hash, upload.bytes, { bytesMax: blobBytesMax });
@@ -76,7 +74,9 @@ export async function isReadableBlob(
   namespace: NamespaceName,
   hash: BlobHash,
 ): Promise<boolean> {
-  const { store, blobs } = services.deps;
+  const { store, blobs, retention } = services.deps;
+  // First: what is about to be used must not be removed for its age in between.
+  await retention.touchBlob(hash);
   return (await store.mayReadBlob(namespace, hash)) && (await blobs.has(hash));
 }
 

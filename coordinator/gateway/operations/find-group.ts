@@ -53,7 +53,7 @@ export async function getStoredGroup(
 
 /**
  * The batch of a task of a namespace, and the task.
- * @throws PerigeeError not_found, also for tasks of other namespaces
+ * @throws PerigeeError not_found, also for tasks of other namespaces; result_expired
  */
 export async function getTask(
   services: Services,
@@ -61,7 +61,13 @@ export async function getTask(
   id: string,
 ): Promise<{ task: TaskRef; batch: StoredBatch }> {
   const task = findTaskRef(id);
-  const batch = task === undefined ? undefined : await services.deps.store.findBatch(task.batch);
+  const { store, retention } = services.deps;
+  const batch = task === undefined ? undefined : await store.findBatch(task.batch);
+  if (task !== undefined && batch === undefined) {
+    if (await retention.mayHaveRemoved(namespace, task.batch)) {
+      throw new PerigeeError('result_expired', `Task ${id} is not kept any more.`);
+    }
+  }
   if (
     task === undefined ||
     batch === undefined ||

@@ -94,6 +94,18 @@ function checkInclude(
   );
 }
 
+/**
+ * Removes a group that is over, with its tasks, results and logs.
+ * @throws PerigeeError conflict while it is not over
+ */
+export async function removeGroup(context: Context, input: Input): Promise<{ id: GroupId }> {
+  requireWriter(context.caller);
+  const namespace = readNamespace(context.caller, input);
+  const group = await getGroupId(context, namespace, readText(input, 'id', 200));
+  await context.deps.retention.removeGroup(group);
+  return { id: group };
+}
+
 async function storeFunction(
   context: Context,
   namespace: NamespaceName,

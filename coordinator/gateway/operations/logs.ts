@@ -2,6 +2,7 @@
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { LogItem } from '../../../protocol/wire/client.ts';
 import type { AttemptRef, TaskRef } from '../../../protocol/wire/ids.ts';
+import { formatTaskId } from '../../../protocol/wire/ids.ts';
 import { readOwnNamespace } from '../caller.ts';
 import type { Input } from '../input/fields.ts';
 import { readBooleanOr, readIntegerOr, readText } from '../input/fields.ts';
@@ -24,7 +25,7 @@ export interface LogReading {
 
 /**
  * Opens a task's log: of one attempt, or of the latest and, with `follow`, of those after it.
- * @throws PerigeeError not_found, forbidden, invalid_request
+ * @throws PerigeeError not_found, forbidden, invalid_request, result_expired
  */
 export async function openLog(context: Context, input: Input): Promise<LogReading> {
   const namespace = readOwnNamespace(context.caller, input);
@@ -38,6 +39,7 @@ export async function openLog(context: Context, input: Input): Promise<LogReadin
     throw new PerigeeError('not_found', `The task has had ${latest} attempts, not ${wanted}.`);
   }
   const start = { task, attempt: wanted ?? latest, offset };
+  await refuseExpired(context, { ...task, attempt: start.attempt });
   return {
     offset,
     items: (signal) =>
@@ -45,6 +47,18 @@ export async function openLog(context: Context, input: Input): Promise<LogReadin
         ? followLog(context, start, { signal, isPinned: wanted !== null })
         : readStored(context, { ...start.task, attempt: start.attempt }, offset),
   };
+}
+
+/** Output that there was, and of which nothing is there. */
+async function refuseExpired(services: Services, attempt: AttemptRef): Promise<void> {
+  const { outcome } = await findState(services, attempt);
+  if (outcome === undefined || outcome.attempt !== attempt.attempt) return;
+  if (outcome.outcome.logBytes === 0) return;
+  if ((await services.deps.store.logOffset(attempt)) > 0) return;
+  throw new PerigeeError(
+    'result_expired',
+    `The log of task ${formatTaskId(attempt)} is not kept any more.`,
+  );
 }
 
 /** Everything stored of an attempt from an offset on; a cut is an item of its own. */

@@ -49,7 +49,7 @@ export async function removeNamespace(
   }
   if (!(await context.deps.store.removeNamespace(namespace))) {
     throw new PerigeeError('conflict', `${namespace} still has groups that are not terminated.`, {
-      fix: 'Terminate its groups first: `scripts/perigee groups rm`.',
+      fix: 'Terminate its groups first: `scripts/perigee group terminate ID`.',
     });
   }
   await revokeTokens(context, namespace);

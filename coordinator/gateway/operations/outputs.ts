@@ -42,7 +42,7 @@ export interface OutputBytes {
 
 /**
  * One output of a task.
- * @throws PerigeeError not_found
+ * @throws PerigeeError not_found, result_expired
  */
 export async function openOutput(context: Context, input: Input): Promise<OutputBytes> {
   const namespace = readOwnNamespace(context.caller, input);
@@ -54,6 +54,10 @@ export async function openOutput(context: Context, input: Input): Promise<Output
     throw new PerigeeError('not_found', `Task ${id} has no output "${name.slice(0, 100)}".`, {
       fix: `\`scripts/perigee task ${id}\` shows those that it has; a task that is not done, or failed, has none.`,
     });
+  }
+  if (!(await context.deps.blobs.has(output.hash))) {
+    const id = formatTaskId(task);
+    throw new PerigeeError('result_expired', `Output ${name} of task ${id} is not kept any more.`);
   }
   return {
     output,

@@ -1,12 +1,13 @@
 /** The mesh, the caller and the state of a namespace in a few numbers. */
 import type { MeshView, StatusView, WhoamiView } from '../../../protocol/wire/api.ts';
+import type { NamespaceName } from '../../../protocol/wire/ids.ts';
 import { protocolVersion } from '../../../protocol/wire/messages.ts';
 import { readNamespace } from '../caller.ts';
 import { readKnownImages } from '../images/known-images.ts';
 import type { Input } from '../input/fields.ts';
 import type { Context, Services } from '../services.ts';
 import { busySlots, servesNamespace } from '../views/nodes.ts';
-import { formatTimeOrNull } from '../views/times.ts';
+import { formatTime, formatTimeOrNull } from '../views/times.ts';
 
 /** Where the mesh is reached; needs no token. */
 export function getMesh(services: Services): MeshView {
@@ -35,6 +36,7 @@ export async function getStatus(context: Context, input: Input): Promise<StatusV
     tasks: { queued: 0, running: 0, succeeded: 0, failed: 0 },
     nodes: { joining: 0, ready: 0, draining: 0, lost: 0 },
     slots: { total: 0, busy: 0 },
+    held: readHeld(context, namespace),
     images: [],
   };
   for (const group of state.groups.values()) {
@@ -55,4 +57,11 @@ export async function getStatus(context: Context, input: Input): Promise<StatusV
   const ready = images.filter((image) => image.state === 'ready');
   view.images = [...new Set(ready.flatMap((image) => image.names))].sort();
   return view;
+}
+
+function readHeld(context: Context, namespace: NamespaceName): StatusView['held'] {
+  const held = context.deps.retention.held(namespace);
+  if (held === undefined) return null;
+  const { atMs, ...bytes } = held;
+  return { ...bytes, asOf: formatTime(atMs) };
 }

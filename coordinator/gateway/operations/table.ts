@@ -6,7 +6,14 @@ import { submitBatch } from './batches.ts';
 import { findBlob } from './blobs.ts';
 import { explainTask } from './explain.ts';
 import { explainFleet, getFleet } from './fleet.ts';
-import { createGroup, getGroup, listGroups, terminateGroup, updateGroup } from './groups.ts';
+import {
+  createGroup,
+  getGroup,
+  listGroups,
+  removeGroup,
+  terminateGroup,
+  updateGroup,
+} from './groups.ts';
 import { buildImage } from './image-build.ts';
 import { listImageryCollections, searchImagery } from './imagery.ts';
 import { listImages, removeImage, showImage } from './images.ts';
@@ -52,6 +59,7 @@ export const operations: {
   'groups.get': getGroup,
   'groups.update': updateGroup,
   'groups.terminate': terminateGroup,
+  'groups.remove': removeGroup,
   'batches.submit': submitBatch,
   'tasks.list': listTasks,
   'tasks.get': getTaskView,

@@ -65,7 +65,7 @@ export async function cancelTask(
 
 /**
  * The result of a task that succeeded.
- * @throws PerigeeError conflict while it is not done, or when it failed; not_found
+ * @throws PerigeeError conflict while it is not done, or when it failed; not_found, result_expired
  */
 export async function getResult(context: Context, input: Input): Promise<PayloadBytes> {
   const namespace = readOwnNamespace(context.caller, input);
@@ -86,7 +86,9 @@ export async function getResult(context: Context, input: Input): Promise<Payload
       { fix: `GET /v1/tasks/${id} says how.`, details: { state: 'done', code: status } },
     );
   }
-  return openPayload(context, input, result);
+  // A payload has a byte at least: its tag.
+  if (result.length === 0) throw expired(`The result of task ${id}`);
+  return openPayload(context, input, { payload: result, what: `The result of task ${id}` });
 }
 
 /** The arguments of a task. */
@@ -94,7 +96,9 @@ export async function getArguments(context: Context, input: Input): Promise<Payl
   const namespace = readOwnNamespace(context.caller, input);
   const { task, batch } = await getTask(context, namespace, readText(input, 'id', 200));
   const block = await context.deps.store.getBlock(task.batch);
-  return openPayload(context, input, payloadAt(block, indexBlock(block, batch.count), task.index));
+  const payload = payloadAt(block, indexBlock(block, batch.count), task.index);
+  const what = `The payload of task ${formatTaskId(task)}`;
+  return openPayload(context, input, { payload, what });
 }
 
 /** The outcome of a task, or else where it is; neither for the moment in which its outcome is stored. */
@@ -117,14 +121,24 @@ export async function groupName(services: Services, group: GroupId): Promise<str
 }
 
 /** Payloads never change, so that one that broke off may be gone on with from where it was. */
-function openPayload(services: Services, input: Input, payload: Uint8Array): PayloadBytes {
+async function openPayload(
+  services: Services,
+  input: Input,
+  found: { payload: Uint8Array; what: string },
+): Promise<PayloadBytes> {
+  const { payload } = found;
   const reference = findBlobReference(payload);
   const sizeBytes = reference === undefined ? payload.length : reference.sizeBytes + 1;
   const offset = readIntegerOr(input, 'offset', { min: 0, max: sizeBytes, fallback: 0 });
   if (reference === undefined) return { sizeBytes, offset, bytes: once(payload.subarray(offset)) };
+  if (!(await services.deps.blobs.has(reference.hash))) throw expired(found.what);
   const blob = services.deps.blobs.read(reference.hash, Math.max(0, offset - 1));
   const bytes = offset === 0 ? prefixed(Uint8Array.of(reference.tag), blob) : blob;
   return { sizeBytes, offset, bytes };
+}
+
+function expired(what: string): PerigeeError {
+  return new PerigeeError('result_expired', `${what} is not kept any more.`);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -99,7 +99,8 @@ function viewDone(sources: TaskSources, stored: StoredOutcome): OutcomePart {
     runtimeSeconds: outcome.runtimeMs / 1000,
     peakMemoryBytes: outcome.peakMemoryBytes,
     logBytes: outcome.logBytes,
-    resultBytes: code === null ? resultBytes(outcome.result) : null,
+    // A result that is not kept any more has no bytes, not even a tag.
+    resultBytes: code === null && outcome.result.length > 0 ? resultBytes(outcome.result) : null,
     outcomeNumber: stored.outcomeNumber,
     cancelable: false,
   };

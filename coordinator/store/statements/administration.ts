@@ -157,6 +157,7 @@ const removals = [
   'delete from batch where namespace_id = ?',
   'delete from grp where namespace_id = ?',
   'delete from blob_namespace where namespace_id = ?',
+  'delete from removed_until where namespace_id = ?',
   'delete from namespace where id = ?',
 ];
 

@@ -23,8 +23,15 @@ export function createBlobStatements(database: Database.Database, names: Names):
   const findUpload = database.prepare<[string, number]>(
     'select 1 from blob_peer where hash = ? and peer_id = ?',
   );
+  const use = database.prepare<[string, number]>(`
+    insert into blob (hash, used_at_ms) values (?, ?)
+    on conflict do update set used_at_ms = max(used_at_ms, excluded.used_at_ms)`);
+  const useNow = database.prepare<[string]>(`
+    insert into blob (hash, used_at_ms) values (?, cast(unixepoch('subsec') * 1000 as integer))
+    on conflict do update set used_at_ms = excluded.used_at_ms`);
   return {
     grant: (namespace, hash, atMs) => {
+      use.run(hash, atMs);
       grant.run(hash, names.namespaceId(namespace, atMs));
     },
     mayRead(namespace, hash) {
@@ -32,6 +39,7 @@ export function createBlobStatements(database: Database.Database, names: Names):
       return id !== undefined && find.get(hash, id) !== undefined;
     },
     recordUpload: (node, hash) => {
+      useNow.run(hash);
       record.run(hash, names.peerId(node));
     },
     hasUploaded(node, hash) {

@@ -2,7 +2,7 @@
 import type Database from 'better-sqlite3';
 import { assert } from '../../../protocol/base/assert.ts';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
-import type { BlobHash, GroupId, TaskRef } from '../../../protocol/wire/ids.ts';
+import type { GroupId, TaskRef } from '../../../protocol/wire/ids.ts';
 import { taskKey, taskOfKey } from '../../../protocol/wire/ids.ts';
 import type { Names } from '../names.ts';
 import type { StoredOutput, StorePage } from '../port.ts';
@@ -18,9 +18,6 @@ export interface OutputStatements {
     group: GroupId,
     options: { limit: number; cursor: string | null },
   ): StorePage<StoredOutput>;
-  recordBlob(hash: BlobHash): void;
-  listBlobs(options: { after: string; limit: number }): { hash: BlobHash; isReferenced: boolean }[];
-  forgetBlob(hash: BlobHash): void;
 }
 
 type Row = Omit<StoredOutput, 'batch' | 'index'> & { taskKey: number };
@@ -51,20 +48,6 @@ export function createOutputStatements(
     select ${columns} from ${tables}
     where task_output.group_id = ? and (task_output.task_key, task_output.name) > (?, ?)
     order by task_output.task_key, task_output.name limit ?`);
-  const addBlob = database.prepare<[string]>(
-    'insert into output_blob (hash) values (?) on conflict do nothing',
-  );
-  const outputBlobs = database.prepare<[string, number], { hash: BlobHash; isReferenced: number }>(`
-    select hash,
-      exists (select 1 from blob_namespace where blob_namespace.hash = output_blob.hash)
-        as isReferenced
-    from output_blob where hash > ? order by hash limit ?`);
-  const dropBlob = database.prepare<[string]>('delete from output_blob where hash = ?');
-  const dropUploads = database.prepare<[string]>('delete from blob_peer where hash = ?');
-  const forgetBlob = database.transaction((hash: BlobHash): void => {
-    dropUploads.run(hash);
-    dropBlob.run(hash);
-  });
   return {
     save(saved) {
       const { outputs } = saved.outcome;
@@ -91,14 +74,6 @@ export function createOutputStatements(
       const next = rows.length > limit && last !== undefined ? outputCursor(last) : null;
       return { items, next };
     },
-    recordBlob(hash) {
-      addBlob.run(hash);
-    },
-    listBlobs: ({ after, limit }) =>
-      outputBlobs
-        .all(after, limit)
-        .map(({ hash, isReferenced }) => ({ hash, isReferenced: isReferenced === 1 })),
-    forgetBlob: (hash) => forgetBlob.immediate(hash),
   };
 }
 

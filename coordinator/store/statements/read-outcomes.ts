@@ -49,7 +49,10 @@ export function createOutcomeReader(database: Database.Database, names: Names): 
      order by outcome.task_key limit ?`,
   );
   const latest = database
-    .prepare<[number], number | null>('select max(number) from outcome where namespace_id = ?')
+    .prepare<[number, number], number>(`
+      select max(
+        coalesce((select max(number) from outcome where namespace_id = ?), 0),
+        coalesce((select outcome from removed_until where namespace_id = ?), 0))`)
     .pluck();
   const ledger = database.prepare<[number, number, number, number], LedgerRow>(`
     select grant_run.attempt, peer.name as node, grant_run.at_ms as grantedAtMs,
@@ -102,7 +105,7 @@ export function createOutcomeReader(database: Database.Database, names: Names): 
     },
     latestNumber(namespace) {
       const id = names.findNamespace(namespace);
-      return id === undefined ? 0 : (latest.get(id) ?? 0);
+      return id === undefined ? 0 : (latest.get(id, id) ?? 0);
     },
   };
 }

@@ -1,6 +1,5 @@
 /** Groups and batches as views read them, newest first, page by page. */
 import type Database from 'better-sqlite3';
-import { assert } from '../../../protocol/base/assert.ts';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { BatchNumber, GroupId, NamespaceName } from '../../../protocol/wire/ids.ts';
 import type { Names } from '../names.ts';
@@ -63,7 +62,12 @@ export function createWorkReader(database: Database.Database, names: Names): Wor
     findBatch: (batch) => batchById.get(batch),
     getBlock(batch) {
       const bytes = block.get(batch);
-      assert(bytes !== undefined, `batch ${batch} has no block`);
+      if (bytes === undefined) {
+        throw new PerigeeError(
+          'result_expired',
+          `The arguments of batch ${batch} are not kept any more.`,
+        );
+      }
       return bytes;
     },
     listBatches(namespace, { group, limit, cursor }) {

@@ -22,7 +22,10 @@ export function readRestoredState(database: Database.Database, run: number): Res
     nextBatch: readNextBatch(database),
     outcomeNumbers: database
       .prepare<[], { name: NamespaceName; number: number | null }>(`
-        select name, (select max(number) from outcome where namespace_id = namespace.id) as number
+        select name, max(
+          coalesce((select max(number) from outcome where namespace_id = namespace.id), 0),
+          coalesce((select outcome from removed_until where namespace_id = namespace.id), 0)
+        ) as number
         from namespace order by id`)
       .all()
       .map(({ name, number }) => [name, number ?? 0] as const),

@@ -3,7 +3,7 @@ import type { StatusView } from '../../../../protocol/wire/api.ts';
 import { type CommandContext, type ShowOptions, show } from '../../context.ts';
 import { describeCommand, withJson } from '../../describe-command.ts';
 import { renderFields } from '../../output/table.ts';
-import { countOf, formatCount } from '../../output/units.ts';
+import { countOf, formatBytes, formatCount } from '../../output/units.ts';
 
 /** `status`: the mesh at a glance. */
 export function meshStatus(context: CommandContext): Command {
@@ -44,8 +44,18 @@ function renderStatus(context: CommandContext, url: string, status: StatusView):
         `${formatCount(queued)} queued, ${formatCount(running)} running, ` +
           `${formatCount(succeeded)} succeeded, ${formatCount(failed)} failed`,
       ],
+      ['held', renderHeld(status.held)],
       ['images', status.images.length === 0 ? 'none' : status.images.join(', ')],
     ],
     { columns, colors: outColors },
   );
+}
+
+function renderHeld(held: StatusView['held']): string {
+  if (held === null) return 'not measured yet';
+  const { results, logs, blobs } = held;
+  const parts = { results, arguments: held.arguments, logs, blobs };
+  return Object.entries(parts)
+    .map(([what, bytes]) => `${formatBytes(bytes)} of ${what}`)
+    .join(', ');
 }

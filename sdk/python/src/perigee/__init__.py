@@ -15,7 +15,7 @@ from perigee.client import AsyncTasks, Client
 from perigee.errors import (
     AuthError, BadRequestError, ConfigError, ConflictError, GroupTerminalException,
     BuildError, DiskFullError, ImageUnknownError, IncludeError, MapError, NotFoundError, OutputError, PerigeeError, PicklingError, RateLimitError,
-    ResultError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
+    ResultError, ResultExpiredError, ServerError, TaskFailed, TimeoutError, TooLargeError, TransientResultError,
     TransientResultException, UnreachableError, UnsatisfiableError, VersionMismatchError)
 from perigee.function import CloudFunction
 from perigee.outputs import save_output
@@ -31,7 +31,7 @@ __all__ = [
     'ALL_COMPLETED', 'AsyncTasks', 'AuthError', 'BadRequestError', 'Client', 'CloudFunction',
     'ConfigError', 'ConflictError', 'FIRST_COMPLETED', 'FIRST_EXCEPTION', 'FutureTask',
     'GroupTerminalException', 'BuildError', 'ImageUnknownError', 'IncludeError', 'MapError', 'NotFoundError', 'PerigeeError',
-    'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
+    'DiskFullError', 'OutputError', 'PicklingError', 'RateLimitError', 'ResultError', 'ResultExpiredError', 'ServerError', 'TaskFailed', 'TaskOutput', 'Tasks',
     'TimeoutError', 'TooLargeError', 'TransientResultError', 'TransientResultException',
     'UnreachableError', 'UnsatisfiableError', 'VersionMismatchError', '__version__', 'as_completed',
     'imagery', 'include_path', 'save_output', 'wait',

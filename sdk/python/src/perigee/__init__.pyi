@@ -19,6 +19,7 @@ from .errors import (
     PicklingError as PicklingError,
     RateLimitError as RateLimitError,
     ResultError as ResultError,
+    ResultExpiredError as ResultExpiredError,
     ServerError as ServerError,
     TaskFailed as TaskFailed,
     TimeoutError as TimeoutError,

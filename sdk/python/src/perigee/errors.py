@@ -167,6 +167,12 @@ class AssetChangedError(AssetError):
     code = 'asset_changed'
 
 
+class ResultExpiredError(NotFoundError):
+    """The task, its result, its arguments or its log is not kept any more."""
+
+    code = 'result_expired'
+
+
 class RateLimitError(PerigeeError):
     """The mesh holds as many unfinished batches as it may, or the token calls too often."""
 
@@ -346,6 +352,7 @@ _BY_CODE = {
     'version_mismatch': VersionMismatchError,
     'unsatisfiable': UnsatisfiableError,
     'too_large': TooLargeError,
+    'result_expired': ResultExpiredError,
     'queue_full': RateLimitError,
     'rate_limited': RateLimitError,
     'disk_full': DiskFullError,

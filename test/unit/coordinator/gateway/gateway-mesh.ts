@@ -30,13 +30,22 @@ import { createBuildLogs } from '../../../../coordinator/images/build-log.ts';
 import type { ImageCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { openCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { createImageImporter } from '../../../../coordinator/images/oci/image-importer.ts';
+
+
+import type { Retention } from '../../../../coordinator/retention/create-retention.ts';
+import { createRetention } from '../../../../coordinator/retention/create-retention.ts';
+
+
 import {
   catalogueDefaults,
   createStacCatalogue,
 } from '../../../../coordinator/stac/create-catalogue.ts';
+
+
 import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
 import type { BlobStore, Store, TokenRole } from '../../../../coordinator/store/port.ts';
+import type { RetentionStore } from '../../../../coordinator/store/retention-port.ts';
 import { makeToken } from '../../../../coordinator/tokens.ts';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
 import type { MeshHost } from '../../../../protocol/net/create-mesh-host.ts';
@@ -88,11 +97,13 @@ export interface GatewayMesh extends AsyncDisposable {
   url: string;
   gateway: Gateway;
   driver: RunningDriver;
-  store: Store;
+  store: Store & RetentionStore;
   blobs: BlobStore;
   host: MeshHost;
   catalogue: ImageCatalogue;
   buildLogs: BuildLogs;
+  /** Not started: a test that wants a pass starts it. */
+  retention: Retention;
   /** Digests whose files were to be deleted. */
   removedImages: ImageDigest[];
   /** Operator of `default`. */
@@ -196,6 +207,13 @@ export async function startGatewayMesh(
     decide: planFleet,
     nextId: () => 'none',
   });
+  const retention = createRetention(
+    { store, blobs, driver, clock, log },
+    {
+      ...{ keepLogsDays: 14, keepResultsDays: 30, keepRecordsDays: 90 },
+      ...{ sweepMs: 3_600_000, sweepPauseMs: 1, blobGraceMs: 3_600_000 },
+    },
+  );
   const deps: GatewayDeps = {
     driver,
     store,
@@ -229,11 +247,13 @@ export async function startGatewayMesh(
         if (disk.isFull) throw new PerigeeError('disk_full');
       },
     },
+    retention,
     version: '0.0.0-test',
   };
   const gateway = createGateway(deps, { ...gatewayDefaults, ...changes });
   const stopParts = async (): Promise<void> => {
     await gateway.stop();
+    await retention.stop();
     await importer.stop();
     await stac.stop();
     await driver.stop();
@@ -274,6 +294,7 @@ export async function startGatewayMesh(
     host,
     catalogue,
     buildLogs,
+    retention,
     removedImages,
     operator,
     nowMs,

@@ -62,6 +62,7 @@ describe('whoami and status', () => {
     const { tasks, ...rest } = status;
     expect(rest).toEqual({
       version: '0.0.0-test',
+      held: null,
       namespace: 'alice',
       groups: { running: 1 },
       nodes: { joining: 0, ready: 1, draining: 0, lost: 0 },

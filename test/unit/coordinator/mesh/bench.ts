@@ -153,6 +153,7 @@ export async function createMeshBench(
       store,
       blobs,
       disk: { assertRoom: async () => {} },
+      touchBlob: async () => {},
       clock,
       locate: async (node, query) => locateNodes(state, node, query),
       holds: (node, attempt) =>

@@ -11,8 +11,3 @@ create table task_output (
   primary key (task_key, name)
 ) without rowid, strict;
 create index task_output_by_group on task_output (group_id, task_key, name);
-
--- Every blob that came as an output: the only ones that are removed when nothing refers to them.
-create table output_blob (
-  hash text primary key
-) without rowid, strict;
