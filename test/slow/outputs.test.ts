@@ -10,10 +10,10 @@ import type { Mesh } from '../chaos/mesh.ts';
 import { startMesh } from '../chaos/mesh.ts';
 import type { Scripts } from '../chaos/scripts.ts';
 import { createScripts } from '../chaos/scripts.ts';
+import { findCogFaults, readTiff } from '../outputs/tiff.ts';
 import { installForTests } from '../setup/pip-packages.ts';
 import { checkout } from '../setup/run-program.ts';
 import { runInProcess } from '../unit/sdk/cli/fake-terminal.ts';
-import { findCogFaults, readTiff } from '../outputs/tiff.ts';
 
 /** NDVI of windows of a scene, one of which is asked for wrongly; the client looks at what came. */
 const ndvi = `
@@ -69,7 +69,7 @@ print(function.group_id)
 `;
 
 const validate = `
-import json, os, sys, warnings
+import json, os, re, sys, warnings
 warnings.simplefilter('error')
 warnings.simplefilter('ignore', PendingDeprecationWarning)
 warnings.simplefilter('ignore', DeprecationWarning)
@@ -84,6 +84,21 @@ def check(path, kind):
         document = json.load(opened)
     # The schemas of STAC itself come with pystac; those of extensions are on the network.
     assert validate_dict(document, kind, document['stac_version'], [], path)
+    for link in document['links']:
+        assert link['href'].startswith('.'), link
+    for name, asset in document.get('assets', {}).items():
+        # What the extensions' own schemas ask of the fields that are used.
+        assert asset['href'].startswith('./') and re.match('^1220[0-9a-f]{64}$', asset['file:checksum'])
+        for field in asset:
+            if ':' in field and not field.startswith('perigee:'):
+                url = 'https://stac-extensions.github.io/%s/' % {'proj': 'projection'}.get(field.split(':')[0], field.split(':')[0])
+                assert any(one.startswith(url) for one in document['stac_extensions']), field
+        if 'proj:shape' in asset:
+            assert asset['proj:code'] is None or re.match('^EPSG:[0-9]+$', asset['proj:code'])
+            assert len(asset['proj:shape']) == 2 and all(type(size) is int for size in asset['proj:shape'])
+            assert len(asset['proj:transform']) == 6 and len(asset['proj:bbox']) == 4
+            known = {'mean', 'minimum', 'maximum', 'stddev', 'valid_percent'}
+            assert all(set(band['statistics']) <= known for band in asset['raster:bands'])
     return document
 check(os.path.join(folder, 'collection.json'), pystac.STACObjectType.COLLECTION)
 items = list(collection.get_items())
@@ -119,8 +134,6 @@ for item in items:
     box = collection.extent.spatial.bboxes[0]
     assert box[0] <= west and box[1] <= south and box[2] >= east and box[3] >= north
     assert item.assets['report.csv'].media_type == 'text/csv'
-for link in collection.links:
-    assert not link.get_href(transform_href=False).startswith('/'), link
 print('valid', len(items))
 `;
 
@@ -131,7 +144,10 @@ let tools: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'perigee-outputs-mesh-'));
-  tools = await installForTests('stac-tools', [['jsonschema==4.26.0'], ['--no-deps', 'rio-cogeo==7.0.4']]);
+  tools = await installForTests('stac-tools', [
+    ['jsonschema==4.26.0'],
+    ['--no-deps', 'rio-cogeo==7.0.4'],
+  ]);
   const mounts = [`scenes=${join(checkout, 'scripts/demo/scenes')}`];
   mesh = await startMesh({ NO_COLOR: '1' }, { mounts });
   scripts = createScripts(mesh.environment);
@@ -151,142 +167,173 @@ async function get(path: string, headers: Record<string, string> = {}, method = 
   });
 }
 
-describe.each([
-  { flag: '--py2' },
-  { flag: '--py3' },
-] as const)('outputs of tasks of %s', ({ flag }) => {
-  let guid: string;
-  let outputs: OutputView[];
+describe.each([{ flag: '--py2' }, { flag: '--py3' }] as const)(
+  'outputs of tasks of %s',
+  ({ flag }) => {
+    let guid: string;
+    let outputs: OutputView[];
 
-  it('come to the Python client, whole and in parts', async () => {
-    const own = mkdtempSync(join(folder, 'client-'));
-    const image = flag === '--py3' ? "image='perigee/geospatial:py3.11', " : '';
-    const script = ndvi.replace("name='ndvi', ", `${image}name='ndvi', `);
-    const ended = await scripts.run(script, { flag, parameters: [own] });
-    expect(ended).toMatchObject({ status: 0, stderr: '' });
-    guid = ended.stdout.trim();
-  });
-
-  it('are listed and served over HTTP, with ranges and an ETag', async () => {
-    const page = (await (await get(`/v1/groups/${guid}/outputs?limit=4`)).json()) as Page<OutputView>;
-    const rest = (await (
-      await get(`/v1/groups/${guid}/outputs?cursor=${encodeURIComponent(page.next ?? '')}`)
-    ).json()) as Page<OutputView>;
-    outputs = [...page.items, ...rest.items];
-    expect(outputs).toHaveLength(6);
-    expect(rest.next).toBeNull();
-    const [first] = outputs;
-    if (first === undefined) return;
-    expect(first).toMatchObject({ group: guid, name: 'ndvi', mediaType: cogMediaType, attempt: 1 });
-    const whole = await get(first.href);
-    const bytes = Buffer.from(await whole.arrayBuffer());
-    expect(bytes).toHaveLength(first.sizeBytes);
-    expect(Object.fromEntries(whole.headers)).toMatchObject({
-      etag: `"${first.sha256}"`,
-      'content-type': cogMediaType,
-      'content-disposition': 'attachment; filename="ndvi"',
-      'content-security-policy': "default-src 'none'; sandbox",
+    it('come to the Python client, whole and in parts', async () => {
+      const own = mkdtempSync(join(folder, 'client-'));
+      const image = flag === '--py3' ? "image='perigee/geospatial:py3.11', " : '';
+      const script = ndvi.replace("name='ndvi', ", `${image}name='ndvi', `);
+      const ended = await scripts.run(script, { flag, parameters: [own] });
+      expect(ended).toMatchObject({ status: 0, stderr: '' });
+      guid = ended.stdout.trim();
     });
-    const part = await get(first.href, { range: 'bytes=10-19' });
-    expect([part.status, part.headers.get('content-range')]).toEqual([206, `bytes 10-19/${first.sizeBytes}`]);
-    expect(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(10, 20))).toBe(true);
-    const tail = await get(first.href, { range: 'bytes=-5' });
-    expect(Buffer.from(await tail.arrayBuffer()).equals(bytes.subarray(-5))).toBe(true);
-    const beyond = await get(first.href, { range: `bytes=${first.sizeBytes}-` });
-    expect([beyond.status, ((await beyond.json()) as { code: string }).code]).toEqual([416, 'range_invalid']);
-    expect((await get(first.href, { 'if-none-match': `"${first.sha256}"` })).status).toBe(304);
-    const other = await get(first.href, { range: 'bytes=0-1', 'if-range': '"other"' });
-    expect([other.status, (await other.arrayBuffer()).byteLength]).toEqual([200, first.sizeBytes]);
-    const head = await get(first.href, {}, 'HEAD');
-    expect([head.status, head.headers.get('content-length')]).toEqual([200, String(first.sizeBytes)]);
-    expect((await get(`${first.href}x`)).status).toBe(404);
-    expect((await fetch(mesh.url + first.href)).status).toBe(401);
-  });
 
-  it('come to the TypeScript client', async () => {
-    await using client = await connect({ url: mesh.url, token: mesh.token });
-    const [first] = outputs;
-    const found = await client.task(guid, first?.task ?? '').outputs();
-    expect(found.map(({ name, bytes, mediaType }) => [name, bytes, mediaType])).toEqual(
-      outputs.slice(0, 2).map(({ name, sizeBytes, mediaType }) => [name, sizeBytes, mediaType]),
-    );
-    const own = mkdtempSync(join(folder, 'ts-'));
-    const path = await found[0]?.download(own);
-    expect(path).toBe(join(own, 'ndvi'));
-    const content = readFileSync(path ?? '');
-    expect(Buffer.compare(content, (await found[0]?.read()) ?? new Uint8Array(0))).toBe(0);
-    // Cut off, it goes on where it was.
-    writeFileSync(join(own, 'again.part'), content.subarray(0, 777));
-    await found[0]?.download(join(own, 'again'));
-    expect(readFileSync(join(own, 'again')).equals(content)).toBe(true);
-    let count = 0;
-    for await (const output of (await client.findFunction(guid).catch(() => undefined))?.outputs() ?? []) {
-      if (output.bytes > 0) count += 1;
-    }
-    // A function of pickles is not TypeScript's to call.
-    expect(count).toBe(0);
-  });
-
-  it('come to the command line, and not twice', async () => {
-    const task = outputs[0]?.task ?? '';
-    const shown = await cli('task', task);
-    expect(shown.stdout).toMatch(/ndvi +\d+(\.\d)? KiB +image\/tiff; application=geotiff/);
-    const own = mkdtempSync(join(folder, 'cli-'));
-    expect(await cli('task', 'output', task, 'ndvi', '--to', join(own, 'one.tif'))).toMatchObject({
-      exitCode: 0,
-      stdout: `${join(own, 'one.tif')}\n`,
+    it('are listed and served over HTTP, with ranges and an ETag', async () => {
+      const page = (await (
+        await get(`/v1/groups/${guid}/outputs?limit=4`)
+      ).json()) as Page<OutputView>;
+      const rest = (await (
+        await get(`/v1/groups/${guid}/outputs?cursor=${encodeURIComponent(page.next ?? '')}`)
+      ).json()) as Page<OutputView>;
+      outputs = [...page.items, ...rest.items];
+      expect(outputs).toHaveLength(6);
+      expect(rest.next).toBeNull();
+      const [first] = outputs;
+      if (first === undefined) return;
+      expect(first).toMatchObject({
+        group: guid,
+        name: 'ndvi',
+        mediaType: cogMediaType,
+        attempt: 1,
+      });
+      const whole = await get(first.href);
+      const bytes = Buffer.from(await whole.arrayBuffer());
+      expect(bytes).toHaveLength(first.sizeBytes);
+      expect(Object.fromEntries(whole.headers)).toMatchObject({
+        etag: `"${first.sha256}"`,
+        'content-type': cogMediaType,
+        'content-disposition': 'attachment; filename="ndvi"',
+        'content-security-policy': "default-src 'none'; sandbox",
+      });
+      const part = await get(first.href, { range: 'bytes=10-19' });
+      expect([part.status, part.headers.get('content-range')]).toEqual([
+        206,
+        `bytes 10-19/${first.sizeBytes}`,
+      ]);
+      expect(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(10, 20))).toBe(true);
+      const tail = await get(first.href, { range: 'bytes=-5' });
+      expect(Buffer.from(await tail.arrayBuffer()).equals(bytes.subarray(-5))).toBe(true);
+      const beyond = await get(first.href, { range: `bytes=${first.sizeBytes}-` });
+      expect([beyond.status, ((await beyond.json()) as { code: string }).code]).toEqual([
+        416,
+        'range_invalid',
+      ]);
+      expect((await get(first.href, { 'if-none-match': `"${first.sha256}"` })).status).toBe(304);
+      const other = await get(first.href, { range: 'bytes=0-1', 'if-range': '"other"' });
+      expect([other.status, (await other.arrayBuffer()).byteLength]).toEqual([
+        200,
+        first.sizeBytes,
+      ]);
+      const head = await get(first.href, {}, 'HEAD');
+      expect([head.status, head.headers.get('content-length')]).toEqual([
+        200,
+        String(first.sizeBytes),
+      ]);
+      expect((await get(`${first.href}x`)).status).toBe(404);
+      expect((await fetch(mesh.url + first.href)).status).toBe(401);
     });
-    expect(findCogFaults(readTiff(join(own, 'one.tif')))).toEqual([]);
-    const missing = await cli('task', 'output', task, 'none', '--to', own);
-    expect(missing).toMatchObject({ exitCode: 5 });
-    const all = await cli('group', 'outputs', guid, '--to', join(own, 'all'), '--json');
-    expect(JSON.parse(all.stdout)).toHaveLength(6);
-    expect(readdirSync(join(own, 'all', task)).sort()).toEqual(['ndvi.tif', 'report.csv']);
-    const again = await cli('group', 'outputs', guid, '--to', join(own, 'all'));
-    expect(again.stdout).toContain('6 outputs');
-    expect(again.stdout).toContain('0 of them new');
-  });
 
-  it('become a STAC collection that pystac takes, and the same again', { timeout: 180_000 }, async () => {
-    const place = join(folder, `stac-${guid}`);
-    const made = await cli('group', 'export', guid, '--stac', place);
-    expect(made).toMatchObject({ exitCode: 0 });
-    expect(made.stdout).toContain('3 items, 6 files, 6 of them new.');
-    expect(made.stdout).toContain(`1 task failed: ${join(place, 'failed-tasks.json')}`);
-    const failed = JSON.parse(readFileSync(join(place, 'failed-tasks.json'), 'utf8'));
-    expect(failed.tasks).toMatchObject([{ code: 'exception', exception: 'WindowError' }]);
-    const checked = await scripts.run(validate, {
-      flag: '--py3',
-      parameters: [place, '3', join(checkout, 'scripts/demo/scenes')],
-      env: { PYTHONPATH: tools },
+    it('come to the TypeScript client', async () => {
+      await using client = await connect({ url: mesh.url, token: mesh.token });
+      const [first] = outputs;
+      const found = await client.task(guid, first?.task ?? '').outputs();
+      expect(found.map(({ name, bytes, mediaType }) => [name, bytes, mediaType])).toEqual(
+        outputs.slice(0, 2).map(({ name, sizeBytes, mediaType }) => [name, sizeBytes, mediaType]),
+      );
+      const own = mkdtempSync(join(folder, 'ts-'));
+      const path = await found[0]?.download(own);
+      expect(path).toBe(join(own, 'ndvi'));
+      const content = readFileSync(path ?? '');
+      expect(Buffer.compare(content, (await found[0]?.read()) ?? new Uint8Array(0))).toBe(0);
+      // Cut off, it goes on where it was.
+      writeFileSync(join(own, 'again.part'), content.subarray(0, 777));
+      await found[0]?.download(join(own, 'again'));
+      expect(readFileSync(join(own, 'again')).equals(content)).toBe(true);
+      let count = 0;
+      for await (const output of (
+        await client.findFunction(guid).catch(() => undefined)
+      )?.outputs() ?? []) {
+        if (output.bytes > 0) count += 1;
+      }
+      // A function of pickles is not TypeScript's to call.
+      expect(count).toBe(0);
     });
-    expect(checked).toMatchObject({ status: 0, stdout: 'valid 3\n', stderr: '' });
-    const before = snapshot(place);
-    const again = await cli('group', 'export', guid, '--stac', place);
-    expect(again.stdout).toContain('0 of them new');
-    expect(snapshot(place)).toEqual(before);
-    // A file that was lost or cut is fetched again.
-    const [item = ''] = readdirSync(place).filter((name) => name.startsWith(guid));
-    writeFileSync(join(place, item, 'ndvi.tif'), 'cut');
-    expect((await cli('group', 'export', guid, '--stac', place)).stdout).toContain('1 of them new');
-    expect(findCogFaults(readTiff(join(place, item, 'ndvi.tif')))).toEqual([]);
-  });
 
-  it('stay where they are with --link', async () => {
-    const place = join(folder, `linked-${guid}`);
-    expect(await cli('group', 'export', guid, '--stac', place, '--link')).toMatchObject({ exitCode: 0 });
-    const [name = ''] = readdirSync(place).filter((one) => one.startsWith(guid));
-    expect(readdirSync(join(place, name))).toEqual([`${name}.json`]);
-    const item = JSON.parse(readFileSync(join(place, name, `${name}.json`), 'utf8'));
-    const { href } = item.assets.ndvi;
-    const answer = await fetch(href, { headers: { authorization: `Bearer ${mesh.token}` } });
-    expect((await answer.arrayBuffer()).byteLength).toBe(item.assets.ndvi['file:size']);
-  });
-});
+    it('come to the command line, and not twice', async () => {
+      const task = outputs[0]?.task ?? '';
+      const shown = await cli('task', task);
+      expect(shown.stdout).toMatch(/ndvi +\d+(\.\d)? KiB +image\/tiff; application=geotiff/);
+      const own = mkdtempSync(join(folder, 'cli-'));
+      expect(await cli('task', 'output', task, 'ndvi', '--to', join(own, 'one.tif'))).toMatchObject(
+        {
+          exitCode: 0,
+          stdout: `${join(own, 'one.tif')}\n`,
+        },
+      );
+      expect(findCogFaults(readTiff(join(own, 'one.tif')))).toEqual([]);
+      const missing = await cli('task', 'output', task, 'none', '--to', own);
+      expect(missing).toMatchObject({ exitCode: 5 });
+      const all = await cli('group', 'outputs', guid, '--to', join(own, 'all'), '--json');
+      expect(JSON.parse(all.stdout)).toHaveLength(6);
+      expect(readdirSync(join(own, 'all', task)).sort()).toEqual(['ndvi.tif', 'report.csv']);
+      const again = await cli('group', 'outputs', guid, '--to', join(own, 'all'));
+      expect(again.stdout).toContain('6 outputs');
+      expect(again.stdout).toContain('0 of them new');
+    });
+
+    it('become a STAC collection that pystac takes, and the same again', {
+      timeout: 180_000,
+    }, async () => {
+      const place = join(folder, `stac-${guid}`);
+      const made = await cli('group', 'export', guid, '--stac', place);
+      expect(made).toMatchObject({ exitCode: 0 });
+      expect(made.stdout).toContain('3 items, 6 files, 6 of them new.');
+      expect(made.stdout).toContain(`1 task failed: ${join(place, 'failed-tasks.json')}`);
+      const failed = JSON.parse(readFileSync(join(place, 'failed-tasks.json'), 'utf8'));
+      expect(failed.tasks).toMatchObject([{ code: 'exception', exception: 'WindowError' }]);
+      const checked = await scripts.run(validate, {
+        flag: '--py3',
+        parameters: [place, '3', join(checkout, 'scripts/demo/scenes')],
+        env: { PYTHONPATH: tools },
+      });
+      expect(checked).toMatchObject({ status: 0, stdout: 'valid 3\n', stderr: '' });
+      const before = snapshot(place);
+      const again = await cli('group', 'export', guid, '--stac', place);
+      expect(again.stdout).toContain('0 of them new');
+      expect(snapshot(place)).toEqual(before);
+      // A file that was lost or cut is fetched again.
+      const [item = ''] = readdirSync(place).filter((name) => name.startsWith(guid));
+      writeFileSync(join(place, item, 'ndvi.tif'), 'cut');
+      expect((await cli('group', 'export', guid, '--stac', place)).stdout).toContain(
+        '1 of them new',
+      );
+      expect(findCogFaults(readTiff(join(place, item, 'ndvi.tif')))).toEqual([]);
+    });
+
+    it('stay where they are with --link', async () => {
+      const place = join(folder, `linked-${guid}`);
+      expect(await cli('group', 'export', guid, '--stac', place, '--link')).toMatchObject({
+        exitCode: 0,
+      });
+      const [name = ''] = readdirSync(place).filter((one) => one.startsWith(guid));
+      expect(readdirSync(join(place, name))).toEqual([`${name}.json`]);
+      const item = JSON.parse(readFileSync(join(place, name, `${name}.json`), 'utf8'));
+      const { href } = item.assets.ndvi;
+      const answer = await fetch(href, { headers: { authorization: `Bearer ${mesh.token}` } });
+      expect((await answer.arrayBuffer()).byteLength).toBe(item.assets.ndvi['file:size']);
+    });
+  },
+);
 
 /** Every file below a folder with its content and its time. */
 function snapshot(place: string): Record<string, [string, number]> {
-  const files = readdirSync(place, { recursive: true, withFileTypes: true }).filter((one) => one.isFile());
+  const files = readdirSync(place, { recursive: true, withFileTypes: true }).filter((one) =>
+    one.isFile(),
+  );
   return Object.fromEntries(
     files.map((one) => {
       const path = join(one.parentPath, one.name);
