@@ -194,13 +194,10 @@ describe('messages that are not', () => {
     ['report.outcomes[0].result', report({ result: Buffer.alloc(0) })],
     ['report.outcomes[0].result', report({ failure })],
     ['report.outcomes[0].result', report({ result: Buffer.alloc(inlineBytesMax + 2, 'P') })],
-    ...badOutputs.map(
-      (change) =>
-        [
-          `report.outcomes[0].outputs[0].${Object.keys(change)[0]}`,
-          report({ outputs: [{ ...output, ...change }] }),
-        ] as const,
-    ),
+    ...badOutputs.map((change): [string, unknown] => [
+      `report.outcomes[0].outputs[0].${Object.keys(change)[0]}`,
+      report({ outputs: [{ ...output, ...change }] }),
+    ]),
     ['report.outcomes[0].outputs', report({ outputs: [output, output] })],
     ['report.outcomes[0].outputs', report({ outputs: Array(257).fill(output) })],
     [
