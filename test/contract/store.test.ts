@@ -497,6 +497,62 @@ for (const [name, createBench] of Object.entries(benches)) {
       expect(await store.hasUploaded(nodeTwo, hash('7'))).toBe(false);
     });
 
+    it('keeps what tasks gave out with their outcome, by task and by group, until the namespace goes', async () => {
+      const output = (name: string, digit: string) => ({
+        name,
+        hash: hash(digit),
+        sizeBytes: 10,
+        mediaType: 'text/plain',
+        metadata: '{"a":"ü"}',
+      });
+      const outputs = [output('b', '5'), output('a', '6')];
+      await save(saveGroup(groupA), saveBatch(1), saveGrant(1));
+      await save(
+        saveOutcome(1, 1, { outcome: { ...success, outputs: [output('c', '5')] }, attempt: 2 }),
+        saveOutcome(1, 0, { outcome: { ...success, outputs }, outcomeNumber: 3 }),
+        saveOutcome(1, 2, { outcome: failed, outcomeNumber: 1 }),
+      );
+      await reopen();
+      const task = { batch: batchNumber(1), index: 0 };
+      expect(await store.listTaskOutputs(task)).toEqual([
+        { ...output('a', '6'), ...task, group: groupA, attempt: 1, atMs: 4_000 },
+        { ...output('b', '5'), ...task, group: groupA, attempt: 1, atMs: 4_000 },
+      ]);
+      expect(await store.listTaskOutputs({ ...task, index: 2 })).toEqual([]);
+      expect(await store.findTaskOutput(task, 'b')).toMatchObject({ hash: hash('5') });
+      expect(await store.findTaskOutput(task, 'c')).toBeUndefined();
+      const names: string[] = [];
+      let cursor: string | null = null;
+      do {
+        const page: Awaited<ReturnType<Store['listGroupOutputs']>> = await store.listGroupOutputs(
+          groupA,
+          { limit: 2, cursor },
+        );
+        names.push(...page.items.map(({ index, name }) => `${index} ${name}`));
+        cursor = page.next;
+      } while (cursor !== null);
+      expect(names).toEqual(['0 a', '0 b', '1 c']);
+      expect(await store.listGroupOutputs(groupB, { limit: 2, cursor: null })).toEqual({
+        items: [],
+        next: null,
+      });
+      await expect(store.listGroupOutputs(groupA, { limit: 2, cursor: 'x' })).rejects.toMatchObject(
+        {
+          code: 'invalid_request',
+        },
+      );
+      expect(await store.mayReadBlob(alice, hash('6'))).toBe(true);
+      expect(await store.mayReadBlob(bob, hash('6'))).toBe(false);
+      await save(saveOutcome(1, 3, { outcomeNumber: 4 }), {
+        kind: 'saveGroupState',
+        group: groupA,
+        state: 'terminated',
+        atMs: 5,
+      });
+      expect(await store.removeNamespace(alice)).toBe(true);
+      expect(await store.listTaskOutputs(task)).toEqual([]);
+    });
+
     it('removes a namespace only when its groups are terminated, and never gives its batch numbers again', async () => {
       expect(await store.createNamespace(alice, 1)).toBe(true);
       expect(await store.createNamespace(alice, 2)).toBe(false);

@@ -11,6 +11,7 @@ import {
   type Mesh,
   PerigeeError,
   type Task,
+  type TaskOutput,
   TaskFailed,
   type Value,
 } from '../../sdk/ts/index.ts';
@@ -43,6 +44,7 @@ interface Case {
       attempts?: number;
     };
     log?: { equals?: string; contains?: string[] };
+    outputs?: { name: string; mediaType: string; content: unknown }[];
     refused?: { code: string };
   };
 }
@@ -109,6 +111,7 @@ describe.concurrent('the contract of both SDKs', () => {
     if (one.expect.failure === undefined) await expectValue(task, decodeCase(one.expect.value));
     else await expectFailure(task, one.expect.failure);
     if (one.expect.log !== undefined) await expectLog(task, one.expect.log);
+    if (one.expect.outputs !== undefined) await expectOutputs(task, one.expect.outputs);
   });
 });
 
@@ -137,6 +140,21 @@ async function expectFailure(
   if (expected.attempts === undefined) return;
   expect(error.attempts).toBe(expected.attempts);
   expect(await task.attempts()).toHaveLength(expected.attempts);
+}
+
+async function expectOutputs(
+  task: Task,
+  expected: NonNullable<Case['expect']['outputs']>,
+): Promise<void> {
+  const found = await task.outputs(wait);
+  const read = async ({ name, mediaType }: TaskOutput, at: number) => ({
+    name,
+    mediaType,
+    content: plain(await found[at]?.read()),
+  });
+  expect(await Promise.all(found.map(read))).toEqual(
+    expected.map((one) => ({ ...one, content: plain(decodeCase(one.content)) })),
+  );
 }
 
 async function expectLog(

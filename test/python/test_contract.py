@@ -111,6 +111,8 @@ class Contract(unittest.TestCase):
         else:
             self.check_value(task, value_of(expected['value']))
         self.check_log(task, expected.get('log', {}))
+        if 'outputs' in expected:
+            self.check_outputs(task, expected['outputs'])
 
     def cancel(self, task):
         deadline = time.time() + WAIT_SECONDS
@@ -142,6 +144,10 @@ class Contract(unittest.TestCase):
             self.assertIsInstance(error, getattr(errors._builtin_module, name))
         if 'attempts' in expected:
             self.assertEqual((error.attempts, len(task.attempts)), (expected['attempts'],) * 2)
+
+    def check_outputs(self, task, expected):
+        found = [(output.name, output.media_type, output.read()) for output in task.outputs]
+        self.assertEqual(found, [(one['name'], one['mediaType'], value_of(one['content'])) for one in expected])
 
     def check_log(self, task, expected):
         log = task.log_bytes.decode('utf-8')

@@ -4,14 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { installForTests, testPython } from './pip-packages.ts';
 
-const checkout = resolve(import.meta.dirname, '../..');
 const version = '5.2.5';
-const python = join(checkout, '.perigee/client/py3.11/bin/python');
-const folder = join(checkout, '.perigee/test', `moto-${version}`);
 
 export interface MotoServer extends AsyncDisposable {
   /** For example `http://127.0.0.1:41234`. */
@@ -31,8 +27,8 @@ server.serve_forever()
 
 /** Starts moto, installing it first where it is not; ends with the disposal. */
 export async function startMoto(): Promise<MotoServer> {
-  await installMoto();
-  const child = spawn(python, ['-c', script], {
+  const folder = await installForTests(`moto-${version}`, [[`moto[s3,ec2,server]==${version}`]]);
+  const child = spawn(testPython, ['-c', script], {
     env: {
       PATH: process.env['PATH'],
       PYTHONPATH: folder,
@@ -54,28 +50,4 @@ export async function startMoto(): Promise<MotoServer> {
     await ended;
   };
   return { url: `http://127.0.0.1:${Number(line[0])}`, stop, [Symbol.asyncDispose]: stop };
-}
-
-/** Two test files may ask at once: each installs aside, and the first to be done is kept. */
-async function installMoto(): Promise<void> {
-  if (existsSync(join(folder, 'moto'))) return;
-  const aside = `${folder}.${process.pid}`;
-  mkdirSync(aside, { recursive: true });
-  try {
-    const parameters = ['install', '--quiet', '--disable-pip-version-check', '--no-compile'];
-    const child = spawn(
-      python,
-      ['-m', 'pip', ...parameters, '--target', aside, `moto[s3,ec2,server]==${version}`],
-      { stdio: ['ignore', 'inherit', 'inherit'] },
-    );
-    const [code] = (await once(child, 'close')) as [number | null];
-    if (code !== 0) throw new Error(`pip could not install moto (${code}).`);
-    try {
-      renameSync(aside, folder);
-    } catch (caught) {
-      if (!existsSync(join(folder, 'moto'))) throw caught;
-    }
-  } finally {
-    rmSync(aside, { recursive: true, force: true });
-  }
 }

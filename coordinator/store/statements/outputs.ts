@@ -4,10 +4,12 @@ import { assert } from '../../../protocol/base/assert.ts';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { GroupId, TaskRef } from '../../../protocol/wire/ids.ts';
 import { taskKey, taskOfKey } from '../../../protocol/wire/ids.ts';
+import type { SaveEffect } from '../../core/effects.ts';
 import type { Names } from '../names.ts';
 import type { StoredOutput, StorePage } from '../port.ts';
 import type { BlobStatements } from './blobs.ts';
-import type { SaveOutcome } from './save-outcomes.ts';
+
+type SaveOutcome = Extract<SaveEffect, { kind: 'saveOutcome' }>;
 
 export interface OutputStatements {
   /** Within the caller's transaction. */

@@ -148,7 +148,8 @@ def _open(source, data):
 
 def _media_type_of(name):
     ending = os.path.splitext(name)[1].lower()
-    found = _MEDIA_TYPES.get(ending) or mimetypes.guess_type(name)[0]
+    # Python's own table: the system's files may not be there to be read.
+    found = _MEDIA_TYPES.get(ending) or mimetypes.types_map.get(ending)
     return found or 'application/octet-stream'
 
 

@@ -336,6 +336,78 @@ describe('agent mesh', () => {
     });
   });
 
+  describe('outputs', () => {
+    const bytes = Buffer.from('pixels');
+    const hash = hashOf(bytes);
+    const output = {
+      name: 'ndvi',
+      hash,
+      sizeBytes: bytes.length,
+      mediaType: 'image/tiff',
+      metadata: '{}',
+    };
+    const put = async (machine: MeshHost): Promise<void> => {
+      const stream = await machine.open(bench.address, blobProtocol, { signal: signal() });
+      await putBlob(stream, { hash, sizeBytes: 6, bytes: once(bytes), isOutput: true });
+    };
+    const ref = { batch: 1 as BatchNumber, index: 0, attempt: 1 };
+    const begin = async () => {
+      await createGroup();
+      const machine = await bench.createMachine();
+      const agent = await join({ machine, namespaces: [alice] });
+      await bench.submit(group, [payload('1')]);
+      await agent.next('grants');
+      return { machine, agent };
+    };
+    const report = { kind: 'report', report: 1 } as const;
+
+    it('are there with the outcome that names them, and not before', async () => {
+      const { machine, agent } = await begin();
+      await put(machine);
+      expect(await bench.store.listTaskOutputs(ref)).toEqual([]);
+      expect(await bench.store.mayReadBlob(alice, hash)).toBe(false);
+      agent.say({ ...report, outcomes: [{ ...ref, ...success, outputs: [output] }] });
+      await agent.next('ack');
+      expect(await bench.store.listTaskOutputs(ref)).toMatchObject([{ ...output, attempt: 1 }]);
+      expect(await bench.store.mayReadBlob(alice, hash)).toBe(true);
+    });
+
+    it.each([
+      ['were never put', output],
+      ['have another size', { ...output, sizeBytes: 7 }],
+    ])('that %s are a crash of the attempt', async (what, told) => {
+      const { machine, agent } = await begin();
+      if (what !== 'were never put') await put(machine);
+      agent.say({ ...report, outcomes: [{ ...ref, ...success, outputs: [told] }] });
+      await agent.next('ack');
+      expect(await bench.store.findOutcome(ref)).toMatchObject({
+        outcome: { status: 'crash', failure: { name: 'OutputMissing' } },
+      });
+      expect(await bench.store.listTaskOutputs(ref)).toEqual([]);
+    });
+
+    it('of an attempt that is not the latest any more never count', async () => {
+      const { machine, agent } = await begin();
+      await put(machine);
+      const stale = { ...ref, attempt: 2 };
+      agent.say({ ...report, outcomes: [{ ...stale, ...success, outputs: [output] }] });
+      await agent.next('ack');
+      expect(await bench.store.findOutcome(ref)).toBeUndefined();
+      expect(await bench.store.listTaskOutputs(ref)).toEqual([]);
+      expect(await bench.store.mayReadBlob(alice, hash)).toBe(false);
+    });
+
+    it('are not taken while the disk is past its high-water mark, and results are', async () => {
+      const { machine } = await begin();
+      bench.disk.isFull = true;
+      await expect(put(machine)).rejects.toMatchObject({ code: 'disk_full' });
+      const stream = await machine.open(bench.address, blobProtocol, { signal: signal() });
+      await putBlob(stream, { hash, sizeBytes: 6, bytes: once(bytes) });
+      // What is there already needs no room.
+      await put(machine);
+    });
+  });
+
   it('closes its sessions when it stops, and takes no new ones', async () => {
     const agent = await join();
     await bench.mesh.stop();

@@ -15,6 +15,7 @@ import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { createMemoryStore } from '../../../../coordinator/store/memory.ts';
 import type { BlobStore, Store } from '../../../../coordinator/store/port.ts';
 import { makeToken } from '../../../../coordinator/tokens.ts';
+import { PerigeeError } from '../../../../protocol/base/errors.ts';
 import { checkCoordinatorMessage } from '../../../../protocol/net/check-message.ts';
 import type { MeshHost } from '../../../../protocol/net/create-mesh-host.ts';
 import { createMeshHost } from '../../../../protocol/net/create-mesh-host.ts';
@@ -88,6 +89,8 @@ export interface MeshBench extends AsyncDisposable {
   driver: RunningDriver;
   store: Store;
   blobs: BlobStore;
+  /** Whether there is no room for outputs. */
+  disk: { isFull: boolean };
   mesh: AgentMesh;
   address: string;
   /** A join token; for every namespace unless told. */
@@ -105,6 +108,7 @@ export async function createMeshBench(
 ): Promise<MeshBench> {
   const folder = mkdtempSync(join(tmpdir(), 'perigee-mesh-'));
   const store = createMemoryStore();
+  const disk = { isFull: false };
   const blobs = await openBlobStore(join(folder, 'blobs'));
   const clock = { nowMs: () => Date.now() };
   const restored = await store.restore();
@@ -152,7 +156,11 @@ export async function createMeshBench(
       driver,
       store,
       blobs,
-      disk: { assertRoom: async () => {} },
+      disk: {
+        async assertRoom() {
+          if (disk.isFull) throw new PerigeeError('disk_full');
+        },
+      },
       touchBlob: async () => {},
       clock,
       locate: async (node, query) => locateNodes(state, node, query),
@@ -179,6 +187,7 @@ export async function createMeshBench(
   const machines: MeshHost[] = [];
   let batches = 0;
   return {
+    disk,
     driver,
     store,
     blobs,

@@ -42,6 +42,8 @@ describe('blob store', () => {
     expect(await again.size(hash)).toBe(bytes.length);
     expect((await collect(again.read(hash))).equals(bytes)).toBe(true);
     expect(await collect(again.read(hash, 2_999_995))).toEqual(bytes.subarray(2_999_995));
+    expect(await collect(again.read(hash, 10, 500_000))).toEqual(bytes.subarray(10, 500_010));
+    expect(await collect(again.read(hash, 10, 0))).toHaveLength(0);
     expect(unfinished()).toEqual([]);
   });
 

@@ -202,3 +202,88 @@ describe('a result in a file', () => {
     expect(effects).toContainEqual({ kind: 'removeResult', path: '/spool/1' });
   });
 });
+
+describe('outputs of a task', () => {
+  const output = (name: string) => ({
+    name,
+    hash: name.repeat(64) as BlobHash,
+    sizeBytes: 3,
+    mediaType: 'text/plain',
+    metadata: '{}',
+    path: `/spool/${name}`,
+  });
+  const told = ['a', 'b'].map((name) => {
+    const { path: _path, ...rest } = output(name);
+    return rest;
+  });
+  const upload = (name: string) => ({
+    kind: 'uploadOutput',
+    attempt: ref(0),
+    output: output(name),
+  });
+  const uploaded = (name: string) => ({ kind: 'outputUploaded', attempt: ref(0), name }) as const;
+  const failure = (name: string, retryable: boolean) =>
+    ({ kind: 'outputUploadFailed', attempt: ref(0), name, message: 'cut', retryable }) as const;
+  const withOutputs = { outputs: [output('a'), output('b')] };
+
+  function running() {
+    const bench = benchWithWorker(spec);
+    bench.turn(grant(spec, [0]));
+    bench.turn(started(1, ref(0)));
+    return bench;
+  }
+
+  it('are handed in one by one, behind the result, before the one report that names them', () => {
+    const bench = running();
+    const inFile = { result: new Uint8Array(0), resultPath: '/spool/1', resultTag: 0x50 };
+    expect(bench.turn(ended(1, ref(0), { ...inFile, ...withOutputs }))).toEqual([
+      { kind: 'uploadResult', attempt: ref(0), path: '/spool/1', tag: 0x50 },
+    ]);
+    const result = new Uint8Array([0x42, 1]);
+    expect(bench.turn({ kind: 'resultUploaded', attempt: ref(0), payload: result })).toEqual([
+      upload('a'),
+    ]);
+    expect(bench.turn(uploaded('a'))).toEqual([upload('b')]);
+    // An acknowledgement that comes twice is of no output that is still to be stored.
+    expect(bench.turn(uploaded('a'))).toEqual([]);
+    expect(bench.turn(uploaded('b'))).toContainEqual({
+      kind: 'sendReport',
+      report: 2,
+      outcomes: [succeeded(ref(0), { result, outputs: told })],
+    });
+    bench.turn({ kind: 'reportAcknowledged', report: 2 });
+    expect(bench.state.heldBytes).toBe(0);
+  });
+
+  it('are not handed in twice when the line failed between them', () => {
+    const bench = running();
+    expect(bench.turn(ended(1, ref(0), withOutputs))).toEqual([upload('a')]);
+    bench.turn(uploaded('a'));
+    expect(bench.turn(failure('b', true))).toEqual([]);
+    expect(bench.pass(1_100)).toEqual([upload('b')]);
+    bench.turn(failure('b', true));
+    bench.turn({ kind: 'sessionLost' });
+    expect(bench.turn({ kind: 'sessionOpened', drop: [] })).toContainEqual(upload('b'));
+  });
+
+  it('that are refused fail the task, and none of them is left', () => {
+    const bench = running();
+    bench.turn(ended(1, ref(0), withOutputs));
+    const effects = bench.turn(failure('a', false));
+    expect(reported(effects)).toEqual(['1-0#1 exception']);
+    for (const name of ['a', 'b']) {
+      expect(effects).toContainEqual({ kind: 'removeResult', path: `/spool/${name}` });
+    }
+  });
+
+  it('go when the attempt is not the node’s any more', () => {
+    const bench = running();
+    bench.turn(ended(1, ref(0), withOutputs));
+    bench.turn({ kind: 'sessionLost' });
+    const effects = bench.turn({ kind: 'sessionOpened', drop: [ref(0)] });
+    for (const name of ['a', 'b']) {
+      expect(effects).toContainEqual({ kind: 'removeResult', path: `/spool/${name}` });
+    }
+    expect(bench.turn(uploaded('a'))).toEqual([]);
+  });
+});

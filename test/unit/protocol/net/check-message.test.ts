@@ -46,6 +46,25 @@ const outcome = {
   peakMemoryBytes: 0,
   logBytes: 0,
 };
+const output = {
+  name: 'ndvi.tif',
+  hash,
+  sizeBytes: 12,
+  mediaType: 'image/tiff; application=geotiff',
+  metadata: '{"a":1}',
+};
+const badOutputs: Record<string, string | number>[] = [
+  { name: '../x' },
+  { name: '.x' },
+  { name: 'x'.repeat(101) },
+  { hash: 'x' },
+  { sizeBytes: -1 },
+  { mediaType: 'text' },
+  { mediaType: 'text/html\r\nx: y' },
+  { metadata: '[]' },
+  { metadata: '{' },
+  { metadata: JSON.stringify({ long: 'x'.repeat(33_000) }) },
+];
 const failure = { name: 'KeyError', message: 'x', traceback: '' };
 const spec = {
   group: '0123456789ab',
@@ -87,6 +106,7 @@ const agentMessages = [
   { kind: 'pull', heldMax: 4 },
   { kind: 'started', attempts: [ref] },
   { kind: 'report', report: 1, outcomes: [outcome] },
+  { kind: 'report', report: 2, outcomes: [{ ...outcome, outputs: [output] }] },
   { kind: 'log', chunks: [{ ...ref, offset: 0, bytes: Buffer.from('out') }] },
   { kind: 'returned', attempts: [] },
   { kind: 'drainAsked' },
@@ -175,6 +195,16 @@ describe('messages that are not', () => {
     ['report.outcomes[0].result', report({ result: Buffer.alloc(0) })],
     ['report.outcomes[0].result', report({ failure })],
     ['report.outcomes[0].result', report({ result: Buffer.alloc(inlineBytesMax + 2, 'P') })],
+    ...badOutputs.map((change): [string, unknown] => [
+      `report.outcomes[0].outputs[0].${Object.keys(change)[0]}`,
+      report({ outputs: [{ ...output, ...change }] }),
+    ]),
+    ['report.outcomes[0].outputs', report({ outputs: [output, output] })],
+    ['report.outcomes[0].outputs', report({ outputs: Array(257).fill(output) })],
+    [
+      'report.outcomes[0].outputs',
+      report({ status: 'oom', failure, result: Buffer.alloc(0), outputs: [output] }),
+    ],
     ['report.outcomes[0].failure', report({ status: 'oom' })],
     ['report.outcomes[0].failure', report({ status: 'oom', failure })],
     ['report.outcomes[0].runtimeMs', report({ runtimeMs: -1 })],
