@@ -8,6 +8,7 @@ import type { Box } from '../geometry.ts';
 import type { Condition, SqlValue } from './condition.ts';
 import { allOf, anyOf } from './condition.ts';
 import { behind, orderSql } from './order.ts';
+import { bodySql } from './property.ts';
 import type { SearchRequest } from './request.ts';
 import { writeToken } from './request.ts';
 
@@ -69,7 +70,7 @@ export function runSearch(
   const shown = rows.slice(0, request.limit);
   const last = shown.at(-1);
   // Afterwards: sorting rows that hold whole items takes the longest where there are many.
-  const body = database.prepare<[number], string>('select body from item where key = ?').pluck();
+  const body = database.prepare<[number], string>('select body from document where key = ?').pluck();
   return {
     items: shown.map(({ item, collection }) => ({
       collection: names.get(Number(collection)) ?? '',
@@ -140,7 +141,7 @@ function exactly(place: NonNullable<SearchRequest['place']>): Condition {
     : [];
   return anyOf([
     ...within,
-    { sql: 'is_there(west, south, east, north, item.body)', values: [] },
+    { sql: `is_there(west, south, east, north, ${bodySql})`, values: [] },
   ]);
 }
 
