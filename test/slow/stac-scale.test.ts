@@ -56,9 +56,22 @@ afterAll(async () => {
 describe('a hundred thousand items', () => {
   it.each<[string, () => object]>([
     ['by box and month', () => ({ bbox: randomBox(20), datetime: randomMonth() })],
-    ['by box and month in one collection', () => ({ collections: ['landsat'], bbox: randomBox(20), datetime: randomMonth() })],
-    ['by box, month and clouds', () => ({ bbox: randomBox(20), datetime: randomMonth(), query: { 'eo:cloud_cover': { lt: 20 } } })],
-    ['by polygon and year', () => ({ intersects: triangle(), datetime: randomMonth().slice(0, 4) })],
+    [
+      'by box and month in one collection',
+      () => ({ collections: ['landsat'], bbox: randomBox(20), datetime: randomMonth() }),
+    ],
+    [
+      'by box, month and clouds',
+      () => ({
+        bbox: randomBox(20),
+        datetime: randomMonth(),
+        query: { 'eo:cloud_cover': { lt: 20 } },
+      }),
+    ],
+    [
+      'by polygon and year',
+      () => ({ intersects: triangle(), datetime: randomMonth().slice(0, 4) }),
+    ],
     ['the latest of a collection', () => ({ collections: ['sentinel'] })],
   ])(`are searched %s within ${p50MsMax} ms`, async (name, parameters) => {
     const times: number[] = [];
@@ -86,7 +99,10 @@ describe('a hundred thousand items', () => {
 
   it.each<[string, Record<string, unknown>]>([
     ['the whole world', { bbox: [-180, -90, 180, 90] }],
-    ['half of it by a property', { bbox: [-180, 0, 180, 90], query: { platform: { eq: 'landsat-7' } } }],
+    [
+      'half of it by a property',
+      { bbox: [-180, 0, 180, 90], query: { platform: { eq: 'landsat-7' } } },
+    ],
   ])('are all counted: %s', async (name, parameters) => {
     const beganMs = performance.now();
     const bytes = await catalogue.call('search', {

@@ -70,7 +70,9 @@ export function runSearch(
   const shown = rows.slice(0, request.limit);
   const last = shown.at(-1);
   // Afterwards: sorting rows that hold whole items takes the longest where there are many.
-  const body = database.prepare<[number], string>('select body from document where key = ?').pluck();
+  const body = database
+    .prepare<[number], string>('select body from document where key = ?')
+    .pluck();
   return {
     items: shown.map(({ item, collection }) => ({
       collection: names.get(Number(collection)) ?? '',
@@ -139,10 +141,7 @@ function exactly(place: NonNullable<SearchRequest['place']>): Condition {
         values: [box.west, box.east, box.south, box.north],
       }))
     : [];
-  return anyOf([
-    ...within,
-    { sql: `is_there(west, south, east, north, ${bodySql})`, values: [] },
-  ]);
+  return anyOf([...within, { sql: `is_there(west, south, east, north, ${bodySql})`, values: [] }]);
 }
 
 function inCollections(
