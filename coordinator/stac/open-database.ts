@@ -9,6 +9,8 @@ import type { SearchState } from './search/run-search.ts';
 
 const migrations = new URL('./migrations/', import.meta.url);
 const walBytesMax = 64 * 1024 ** 2;
+/** Holds the tree and the rows of some 200,000 items, without their documents. */
+const cacheKib = 64 * 1024;
 
 /**
  * Opens or makes it, with the SQL functions that searches use.
@@ -23,6 +25,7 @@ export function openStacDatabase(
     database.pragma('journal_mode = wal');
     database.pragma('synchronous = full');
     database.pragma('foreign_keys = on');
+    database.pragma(`cache_size = -${cacheKib}`);
     database.pragma(`journal_size_limit = ${walBytesMax}`);
     migrate(database, file, migrations);
     addFunctions(database, options);

@@ -52,7 +52,8 @@ export function createStacReads(
       select 1 from collection as other where other.namespace = @namespace and other.id = one.id))
     order by id`);
   const findItem = database
-    .prepare<[number, string], string>('select body from item where collection = ? and id = ?')
+    .prepare<[number, string], string>(`
+      select body from item join document using (key) where collection = ? and id = ?`)
     .pluck();
   const get = (viewer: Viewer, id: string): CollectionRow => {
     const all = visible.all({ namespace: viewer.namespace });

@@ -6,12 +6,19 @@ import type { StacRunner } from './run-calls.ts';
 import { openStacRunner } from './run-calls.ts';
 
 /** What the thread is asked. */
-export type StacQuestion =
-  | { kind: 'call'; id: number; name: keyof StacCalls; input: unknown }
-  | { kind: 'close' };
+export type StacQuestion = StacCall | { kind: 'close' };
+
+export interface StacCall {
+  kind: 'call';
+  id: number;
+  name: keyof StacCalls;
+  input: unknown;
+}
 
 /** What it answers. */
 export type StacAnswer =
+  /** A search, which may not end by itself. */
+  | { kind: 'began'; id: number }
   | { kind: 'result'; id: number; output: unknown }
   | {
       kind: 'failed';
@@ -45,7 +52,9 @@ if (port !== null) {
     }
     const { id, name, input } = question;
     try {
-      port.postMessage({ kind: 'result', id, output: open().run(name, input) });
+      const opened = open();
+      if (name === 'search') port.postMessage({ kind: 'began', id });
+      port.postMessage({ kind: 'result', id, output: opened.run(name, input) });
     } catch (caught) {
       port.postMessage({ kind: 'failed', id, ...tell(toError(caught)) });
     }

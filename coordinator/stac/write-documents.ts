@@ -26,7 +26,6 @@ interface ItemRow {
   south: number | null;
   east: number | null;
   north: number | null;
-  body: string;
 }
 
 export function createStacWrites(
@@ -116,14 +115,17 @@ function createItemWriter(
     .pluck();
   const addItem = database
     .prepare<ItemRow, number>(`
-      insert into item (collection, id, at_ms, start_ms, end_ms, west, south, east, north, body)
-      values (@collection, @id, @atMs, @startMs, @endMs, @west, @south, @east, @north, @body)
+      insert into item (collection, id, at_ms, start_ms, end_ms, west, south, east, north)
+      values (@collection, @id, @atMs, @startMs, @endMs, @west, @south, @east, @north)
       returning key`)
     .pluck();
   const setItem = database.prepare<ItemRow & { key: number }>(`
     update item set at_ms = @atMs, start_ms = @startMs, end_ms = @endMs, west = @west,
-      south = @south, east = @east, north = @north, body = @body
+      south = @south, east = @east, north = @north
     where key = @key`);
+  const putBody = database.prepare<[number, string]>(`
+    insert into document (key, body) values (?, ?)
+    on conflict (key) do update set body = excluded.body`);
   const dropBoxes = database.prepare<{ key: number }>(
     'delete from item_box where id in (2 * @key, 2 * @key + 1)',
   );
@@ -155,6 +157,7 @@ function createItemWriter(
         dropBoxes.run({ key });
         result.replaced += 1;
       }
+      putBody.run(key, JSON.stringify(item.item));
       const [startS, endS] = [row.startMs / 1000, row.endMs / 1000];
       for (const [part, box] of boxesOf(row).entries()) {
         addBox.run(2 * key + part, box.west, box.east, box.south, box.north, startS, endS);
@@ -177,7 +180,6 @@ function rowOf(collection: number, { item, times }: CheckedItem): ItemRow {
     south: box?.south ?? null,
     east: box?.east ?? null,
     north: box?.north ?? null,
-    body: JSON.stringify(item),
   };
 }
 

@@ -1,6 +1,13 @@
 /** The TypeScript SDK of Perigee; docs/typescript.md shows how it is used. */
 export { type ErrorCode, PerigeeError } from '../../protocol/base/errors.ts';
 export type {
+  StacAsset,
+  StacCollection,
+  StacGeometry,
+  StacItem,
+  StacItemCollection,
+} from '../../protocol/stac/item.ts';
+export type {
   AttemptView,
   GroupLimitsRequest,
   GroupView,
@@ -8,13 +15,6 @@ export type {
   TaskView,
   WhoamiView,
 } from '../../protocol/wire/api.ts';
-export type {
-  StacAsset,
-  StacCollection,
-  StacGeometry,
-  StacItem,
-  StacItemCollection,
-} from '../../protocol/stac/item.ts';
 export type { FailureCode, TaskState } from '../../protocol/wire/task.ts';
 export { asCompleted } from './as-completed.ts';
 export type { MapInput, MapOptions } from './calls.ts';

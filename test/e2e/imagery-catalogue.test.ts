@@ -71,6 +71,10 @@ describe('the command line', () => {
     expect((await perigee('imagery', 'search', ...place)).stdout).toMatch(/^L7_olinda {2}/m);
     const other = ['--datetime', '2010', '--query', 'platform=landsat-7'];
     expect((await perigee('imagery', 'search', ...other)).stdout).toBe('No such items.\n');
+    const shape = join(scenes, 'L7_olinda.json');
+    expect((await perigee('imagery', 'search', '--intersects', shape)).stdout).toContain(
+      'L7_olinda',
+    );
     const platform = ['--query', 'platform=landsat-7', '--query', 'gsd<30', '--max-items', '5'];
     expect((await perigee('imagery', 'search', ...platform)).stdout).toContain('L7_olinda');
   });
@@ -93,10 +97,14 @@ describe('the command line', () => {
   it('adds one item a line into a collection that it is told, and removes it', async () => {
     const lines = ['a', 'b'].map((id) => JSON.stringify({ ...JSON.parse(itemText), id }));
     origin.files.set('/two.ndjson', Buffer.from(lines.join('\n')));
-    const added = await perigee('imagery', 'add', origin.url('/two.ndjson'), '--collection', 'two');
+    const two = ['--collection', 'two', '--shared'];
+    const added = await perigee('imagery', 'add', origin.url('/two.ndjson'), ...two);
     expect(added.stdout).toBe('two: 2 new items, 0 replaced\n');
-    expect((await perigee('imagery', 'rm', 'two', 'a')).stdout).toBe('a is removed.\n');
-    const removed = await perigee('imagery', 'rm', 'two', '--yes');
+    expect((await perigee('imagery', 'ls')).stdout).toMatch(/^two +2 .* everybody /m);
+    expect((await perigee('imagery', 'ls', 'two')).stdout).toMatch(/^a +two/m);
+    expect(await perigee('imagery', 'rm', 'two', 'a')).toMatchObject({ exitCode: 5 });
+    expect((await perigee('imagery', 'rm', 'two', 'a', '--shared')).stdout).toBe('a is removed.\n');
+    const removed = await perigee('imagery', 'rm', 'two', '--yes', '--shared');
     expect(removed.stdout).toBe('two is removed, with 1 item.\n');
   });
 });
@@ -173,7 +181,9 @@ describe('the TypeScript SDK', () => {
     for await (const item of client.imagery.search(wanted)) found.push(item.id);
     expect(found).toEqual(['L7_olinda']);
     expect(await client.imagery.search(wanted).matched()).toBe(1);
-    const { features } = await client.imagery.search({ datetime: [null, new Date(0)] }).itemCollection();
+    const { features } = await client.imagery
+      .search({ datetime: [null, new Date(0)] })
+      .itemCollection();
     expect(features).toEqual([]);
     await expect(
       client.imagery.search({ collections: ['none'] }).itemCollection(),

@@ -208,7 +208,8 @@ function readOwner(context: Context, request: FastifyRequest): Owner {
   requireWriter(context.caller);
   const query = readObject(request.query ?? {}, 'The query');
   refuseUnknownFields(query, ['namespace', 'shared'], 'The query');
-  const shared = { shared: query['shared'] === 'true' ? true : query['shared'] };
+  const words: Readonly<Record<string, boolean>> = { true: true, false: false };
+  const shared = { shared: words[String(query['shared'])] ?? query['shared'] };
   if (!readBooleanOr(shared, 'shared', false)) return readNamespace(context.caller, query);
   requireOperator(context.caller);
   return null;

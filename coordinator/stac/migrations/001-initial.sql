@@ -29,9 +29,14 @@ create table item (
   south real,
   east real,
   north real,
-  -- The whole item without the links that the server makes.
-  body text not null,
   unique (collection, id)
+) strict;
+
+-- Items as a whole, without the links that the server makes; apart, so that rows of `item` are small and
+-- many of them are looked through in little time.
+create table document (
+  key integer primary key references item (key) on delete cascade,
+  body text not null
 ) strict;
 
 create index item_at on item (at_ms desc, key desc);

@@ -17,6 +17,9 @@ export interface Property {
   instant: Condition | null;
 }
 
+/** The whole of a row of `item`. */
+export const bodySql = '(select body from document where document.key = item.key)';
+
 const charsMax = 128;
 const timeNames = ['datetime', 'start_datetime', 'end_datetime', 'created', 'updated'];
 
@@ -36,8 +39,8 @@ export function readProperty(written: unknown, field: string): Property {
     return { name, value: plain(sql), type: null, instant: null };
   }
   const path = `$.properties."${name}"`;
-  const value = { sql: 'json_extract(item.body, ?)', values: [path] };
-  const type = { sql: 'json_type(item.body, ?)', values: [path] };
+  const value = { sql: `json_extract(${bodySql}, ?)`, values: [path] };
+  const type = { sql: `json_type(${bodySql}, ?)`, values: [path] };
   const read = { sql: `instant(${value.sql})`, values: value.values };
   const instant = name === 'datetime' ? plain('item.at_ms') : read;
   return { name, value, type, instant: timeNames.includes(name) ? instant : null };

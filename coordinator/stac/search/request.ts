@@ -28,7 +28,7 @@ export interface SearchRequest {
   collections: readonly string[] | null;
   ids: readonly string[] | null;
   /** Where, as boxes to find it by and as the exact thing; null for anywhere. */
-  place: { boxes: readonly Box[]; geometry: StacGeometry } | null;
+  place: { boxes: readonly Box[]; geometry: StacGeometry; isBox: boolean } | null;
   time: Interval | null;
   conditions: readonly Condition[];
   order: readonly OrderKey[];
@@ -131,14 +131,14 @@ function readPlace(parameters: Parameters): SearchRequest['place'] {
     const fault = findGeometryFault(geometry);
     if (fault !== undefined) throw refuse('intersects', fault);
     const wanted = geometry as StacGeometry;
-    return { boxes: boxesAround(wanted).flatMap(splitBox), geometry: wanted };
+    return { boxes: boxesAround(wanted).flatMap(splitBox), geometry: wanted, isBox: false };
   }
   if (!hasBox) return null;
   const corners = typeof bbox === 'string' ? bbox.split(',').map(toNumber) : bbox;
   const fault = findBoxFault(corners);
   if (fault !== undefined) throw refuse('bbox', fault);
   const box = boxOf(corners as number[]);
-  return { boxes: splitBox(box), geometry: geometryOfBox(box) };
+  return { boxes: splitBox(box), geometry: geometryOfBox(box), isBox: true };
 }
 
 function readTime(value: unknown): Interval | null {

@@ -64,7 +64,9 @@ export async function* readStac(
     }
     waiting = [...deeper, ...waiting];
     if (left <= 0 && waiting.some(({ url }) => !seen.has(url))) {
-      options.onSkipped(`Stopped after ${options.followMax} followed links; --follow N allows more.`);
+      options.onSkipped(
+        `Stopped after ${options.followMax} followed links; --follow N allows more.`,
+      );
       return;
     }
   }
@@ -90,9 +92,13 @@ function* unfold(document: Fields, place: Place): Generator<StacDocument> {
     case 'Catalog':
       return;
     default:
-      throw new PerigeeError('stac_invalid', `${from} is no item, collection or catalogue of STAC.`, {
-        fix: 'Give a file or URL whose "type" is Feature, FeatureCollection, Collection or Catalog.',
-      });
+      throw new PerigeeError(
+        'stac_invalid',
+        `${from} is no item, collection or catalogue of STAC.`,
+        {
+          fix: 'Give a file or URL whose "type" is Feature, FeatureCollection, Collection or Catalog.',
+        },
+      );
   }
 }
 
@@ -102,7 +108,9 @@ function withOrigin(document: Fields, from: string): Fields {
   const self = links.find(({ rel }) => rel === 'self')?.['href'];
   const base = typeof self === 'string' && URL.canParse(self) ? self : from;
   const resolved = withResolvedHrefs(document, base);
-  const others = (listOf(resolved['links']) as readonly Fields[]).filter(({ rel }) => rel !== 'self');
+  const others = (listOf(resolved['links']) as readonly Fields[]).filter(
+    ({ rel }) => rel !== 'self',
+  );
   return { ...resolved, links: [...others, { rel: 'self', href: base }] };
 }
 

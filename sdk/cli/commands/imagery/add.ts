@@ -41,7 +41,12 @@ export function imageryAdd(context: CommandContext): Command {
   })
     .argument('<source...>', 'files or URLs')
     .option('--collection <id>', 'put the items into this collection, whatever they say')
-    .option('--follow <n>', 'open at most so many linked documents', wholeNumber(0, 1_000_000), 10_000);
+    .option(
+      '--follow <n>',
+      'open at most so many linked documents',
+      wholeNumber(0, 1_000_000),
+      10_000,
+    );
   return withJson(withOwner(command)).action(async (sources: string[], options: AddOptions) => {
     const added = await addAll(context, sources, options);
     const [first] = added;

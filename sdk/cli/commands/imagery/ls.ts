@@ -26,15 +26,13 @@ export function imageryList(context: CommandContext): Command {
   })
     .argument('[collection]', 'its id')
     .option('--limit <n>', 'at most this many items', wholeNumber(1, 1_000_000), 50);
-  return withJson(command).action(
-    async (collection: string | undefined, options: ListOptions) => {
-      if (collection === undefined) return listCollections(context, options);
-      await requireCollections(context, [collection]);
-      const wanted = { collections: [collection] };
-      const found = await readSearch(context, wanted, options.limit);
-      showItems(context, options, { found, next: `imagery rm ${collection}` });
-    },
-  );
+  return withJson(command).action(async (collection: string | undefined, options: ListOptions) => {
+    if (collection === undefined) return listCollections(context, options);
+    await requireCollections(context, [collection]);
+    const wanted = { collections: [collection] };
+    const found = await readSearch(context, wanted, options.limit);
+    showItems(context, options, { found, next: `imagery rm ${collection}` });
+  });
 }
 
 async function listCollections(context: CommandContext, options: ShowOptions): Promise<void> {

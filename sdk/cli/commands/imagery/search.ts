@@ -46,7 +46,11 @@ export function imagerySearch(context: CommandContext): Command {
     .option('--intersects <file>', 'a GeoJSON geometry or feature; - for standard input')
     .option('--collections <ids>', 'comma-separated', readIds)
     .option('--ids <ids>', 'comma-separated', readIds)
-    .option('--query <test>', 'a property, one of < <= > >= = !=, a value; may be repeated', collect)
+    .option(
+      '--query <test>',
+      'a property, one of < <= > >= = !=, a value; may be repeated',
+      collect,
+    )
     .option('--sortby <fields>', 'for example -datetime,eo:cloud_cover')
     .option('--max-items <n>', 'at most this many', wholeNumber(1, 1_000_000), 50);
   return withJson(command).action(async (options: SearchOptions) => {
@@ -172,12 +176,12 @@ function readTests(texts: readonly string[]): Record<string, Record<string, unkn
         fix: "Write it like 'eo:cloud_cover<20' or 'platform=landsat-7'.",
       });
     }
-    query[name] = { ...query[name], [operators[sign] ?? 'eq']: valueOf(written) };
+    query[name] = { ...query[name], [operators[sign] ?? 'eq']: readValue(written) };
   }
   return query;
 }
 
-function valueOf(text: string): unknown {
+function readValue(text: string): unknown {
   if (/^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text)) return Number(text);
   if (text === 'true' || text === 'false') return text === 'true';
   return text.replace(/^(["'])(.*)\1$/, '$2');

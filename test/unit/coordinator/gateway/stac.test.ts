@@ -53,7 +53,9 @@ describe('the landing page', () => {
     expect(await get(pathOf(linkOf(root, 'conformance').href))).toEqual({
       conformsTo: root['conformsTo'],
     });
-    expect(await get(pathOf(linkOf(root, 'service-desc').href))).toMatchObject({ openapi: '3.0.3' });
+    expect(await get(pathOf(linkOf(root, 'service-desc').href))).toMatchObject({
+      openapi: '3.0.3',
+    });
     const child = await get(pathOf(linkOf(root, 'child').href));
     expect(child).toMatchObject({ type: 'Collection', id: 'scenes' });
     expect((await get(pathOf(linkOf(child, 'items').href))).features).toHaveLength(1);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStacCatalogue } from '../../../../coordinator/stac/create-catalogue.ts';
+import type { StacGeometry } from '../../../../protocol/stac/item.ts';
 import type { NamespaceName } from '../../../../protocol/wire/ids.ts';
 import { scene } from './scenes.ts';
 
@@ -24,6 +25,14 @@ const search = {
   page: { method: 'POST', url: '' },
 } as const;
 const items = (id: string): Uint8Array => Buffer.from(JSON.stringify(scene(id)));
+
+/** A line to and fro between two edges of a square, 10,000 times. */
+function zigzag(turn: (position: [number, number]) => number[]): StacGeometry {
+  const coordinates = Array.from({ length: 10_000 }, (_, index) =>
+    turn([9 + (2 * index) / 10_000, index % 2 === 0 ? 49 : 51]),
+  );
+  return { type: 'LineString', coordinates };
+}
 
 describe('the catalogue', () => {
   it('keeps what it has taken, through a stop', async () => {
@@ -59,6 +68,21 @@ describe('the catalogue', () => {
         code: 'data_corrupt',
       });
     }
+    await catalogue.stop();
+  });
+
+  it('goes on without the search whose geometry makes it stand still', async () => {
+    const file = join(folder, 'stac.db');
+    const catalogue = createStacCatalogue({ file, searchMsMax: 1_000 });
+    const across = { ...scene('across', { half: 1 }), geometry: zigzag(([x, y]) => [x, y]) };
+    const bytes = Buffer.from(JSON.stringify(across));
+    await catalogue.call('putItems', { owner: namespace, collection: 'one', bytes });
+    // Each of its lines meets each of the item's: 10^8 points.
+    const parameters = { intersects: zigzag(([x, y]) => [y + 10 - 50, x + 50 - 10]) };
+    const stuck = catalogue.call('search', { ...search, parameters });
+    const behind = catalogue.call('search', search);
+    await expect(stuck).rejects.toMatchObject({ code: 'timed_out' });
+    expect(ids(await behind)).toEqual(['across']);
     await catalogue.stop();
   });
 
