@@ -15,6 +15,7 @@ export { CloudFunction } from './cloud-function.ts';
 export { type ConnectOptions, connect } from './connect.ts';
 export type { WaitOptions } from './deadline.ts';
 export type { FunctionText } from './function-source.ts';
+export type { IncludeOptions } from './include-files.ts';
 export { MapError } from './map-error.ts';
 export { type FunctionOptions, Mesh } from './mesh.ts';
 export { Task, type TaskStatus } from './task.ts';
