@@ -183,6 +183,7 @@ export async function startAgent(
           mounts: [...profile.mountNames],
           peerAddresses: host.addresses().slice(0, peerAddressesMax),
           imagery: imagery?.mode ?? 'none',
+          arch: process.arch,
           pid: process.pid,
           held: listHeld(state),
           draining: state.draining,

@@ -171,6 +171,8 @@ export interface NodeProfile {
   /** Where other nodes reach it; empty when it only dials. */
   readonly peerAddresses: readonly string[];
   readonly imagery: ImageryMode;
+  /** As Node's `process.arch`; null for an agent that did not say and has no image. */
+  readonly arch: string | null;
   readonly pid: number;
   readonly software: string;
 }

@@ -140,6 +140,7 @@ function profileOf(hello: Hello): NodeProfile {
     mounts: hello.mounts,
     peerAddresses: hello.peerAddresses,
     imagery: hello.imagery ?? 'none',
+    arch: hello.arch ?? hello.images[0]?.arch ?? null,
     pid: hello.pid,
     software: hello.software,
   };

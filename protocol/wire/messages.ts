@@ -50,6 +50,8 @@ export interface Hello {
   peerAddresses: string[];
   /** How imagery comes to tasks; left out by an agent from before there was any. */
   imagery?: ImageryMode;
+  /** Its processor, as Node's `process.arch`; left out by an agent from before it said so. */
+  arch?: string;
   /** Process id of the agent, for people and tests. */
   pid: number;
   /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */

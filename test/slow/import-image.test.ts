@@ -1,12 +1,14 @@
 /** A registry's image from the command line and from a function, on a real mesh with real sandboxes. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,8 +22,10 @@ import { createScripts, type Scripts } from '../chaos/scripts.ts';
 import type { Registry } from '../e2e/registry.ts';
 import { password, pushImage, startRegistry, writeAuthFile } from '../e2e/registry.ts';
 import { findPythons } from '../python/find-pythons.ts';
+import { checkout } from '../setup/run-program.ts';
 import { runInProcess } from '../unit/sdk/cli/fake-terminal.ts';
 
+const isRoot = process.getuid?.() === 0;
 let folder = '';
 let registry: Registry;
 let mesh: Mesh;
@@ -148,6 +152,34 @@ except perigee.TimeoutError as error:
     door.open();
     const ended = await scripts.run(make(''));
     expect(ended).toMatchObject({ status: 0, stdout: '42\n' });
+  });
+
+  it('is brought in by an ordinary user too, whose own its files become', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'perigee-rootless-'));
+    // Root plays an ordinary user; whoever else runs this is one.
+    const uid = isRoot ? 61_234 : (process.getuid?.() ?? 0);
+    writeAuthFile(join(home, 'auth.json'), [registry.host], password);
+    if (isRoot) execFileSync('chown', ['-R', `${uid}:${uid}`, home]);
+    const words = ['test/builds/pull-rootless.ts', `${registry.host}/team/py:one`];
+    const said = execFileSync(
+      process.execPath,
+      [...words, join(home, 'images'), join(home, 'auth.json')],
+      {
+        cwd: checkout,
+        env: { PATH: process.env['PATH'], HOME: home, XDG_RUNTIME_DIR: home },
+        ...(isRoot ? { uid, gid: uid } : {}),
+        encoding: 'utf8',
+        stdio: 'pipe',
+      },
+    );
+    const pulled = JSON.parse(said);
+    expect(pulled).toMatchObject({ uid, python: { implementation: 'CPython' } });
+    const rootless = join(home, 'images', pulled.digest.slice(7, 39), 'rootfs');
+    expect(statSync(join(rootless, 'usr/bin/elevate'))).toMatchObject({ uid });
+    expect(statSync(join(rootless, 'usr/bin/elevate')).mode & 0o7777).toBe(0o755);
+    expect(lstatSync(join(rootless, 'tmp')).isDirectory()).toBe(true);
+    expect(readdirSync(join(home, 'images'))).toEqual([pulled.digest.slice(7, 39)]);
+    rmSync(home, { recursive: true });
   });
 
   it('gives its tasks what it sets, but for what a sandbox says itself', async () => {
