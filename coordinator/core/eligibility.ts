@@ -40,11 +40,7 @@ export function learnImage(node: CoreNode, group: Group): void {
 }
 
 /** Whether an image is for another processor than the node's, as far as the node has said its own. */
-function isForAnother(
-  state: CoordinatorState,
-  profile: NodeProfile,
-  digest: ImageDigest,
-): boolean {
+function isForAnother(state: CoordinatorState, profile: NodeProfile, digest: ImageDigest): boolean {
   const image = state.images.get(digest);
   return image !== undefined && profile.arch !== null && profile.arch !== image.arch;
 }

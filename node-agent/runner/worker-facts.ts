@@ -9,7 +9,11 @@ import type { WorkerStart } from './port.ts';
 import type { WorkerLimits } from './worker-deps.ts';
 
 /** The harness's first frame. */
-export function buildSetup(start: WorkerStart, plan: LaunchPlan, limits: WorkerLimits): HarnessSetup {
+export function buildSetup(
+  start: WorkerStart,
+  plan: LaunchPlan,
+  limits: WorkerLimits,
+): HarnessSetup {
   const { spec } = start;
   const image = imageSetup(start, plan);
   return {

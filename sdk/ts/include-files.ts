@@ -32,7 +32,12 @@ export interface IncludedFiles {
 }
 
 const filesMax = 100_000;
-const machines: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64', 3: 'ia32', 40: 'arm' };
+const machines: Readonly<Record<number, string>> = {
+  62: 'x64',
+  183: 'arm64',
+  3: 'ia32',
+  40: 'arm',
+};
 
 interface Collection {
   files: Map<string, IncludedFile>;

@@ -328,9 +328,7 @@ async function sendBlob(
   await untilAborted(answered, signal, () => stream.abort(toError(signal.reason)));
 }
 
-async function* partsOf(
-  bytes: UploadedBlob['bytes'],
-): AsyncGenerator<Uint8Array, void, undefined> {
+async function* partsOf(bytes: UploadedBlob['bytes']): AsyncGenerator<Uint8Array, void, undefined> {
   const pieces = bytes instanceof Uint8Array ? [bytes] : bytes();
   for await (const piece of pieces) {
     for (let offset = 0; offset < piece.length; offset += clientPartBytesMax) {

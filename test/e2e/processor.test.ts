@@ -58,7 +58,8 @@ async function read(...words: string[]): Promise<string> {
   const { stdout, stderr, exitCode } = await runInProcess([...words, '--json'], mesh.environment);
   if (exitCode !== 0) throw new Error(stderr);
   const value: unknown = JSON.parse(stdout);
-  const items = typeof value === 'object' && value !== null && 'items' in value ? value.items : value;
+  const items =
+    typeof value === 'object' && value !== null && 'items' in value ? value.items : value;
   return JSON.stringify(items);
 }
 

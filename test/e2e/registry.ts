@@ -102,7 +102,10 @@ export function pushImage(
 /** A file for --registry-auth-file. */
 export function writeAuthFile(path: string, hosts: readonly string[], secret: string): void {
   const auth = Buffer.from(`${user}:${secret}`).toString('base64');
-  writeFileSync(path, JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }));
+  writeFileSync(
+    path,
+    JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }),
+  );
 }
 
 function copyPython(from: string, to: string): void {

@@ -131,7 +131,10 @@ async function build(
     },
   ).then(
     (layer) => ({ layer, error: undefined }),
-    (error: unknown) => ({ layer: undefined, error: error as Error & { code: string; fix: string } }),
+    (error: unknown) => ({
+      layer: undefined,
+      error: error as Error & { code: string; fix: string },
+    }),
   );
   // Whatever came of it, nothing half-made is left.
   expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
@@ -143,7 +146,9 @@ describe('a build', () => {
     const { layer, error, log, path } = await build(['plain==1.0', 'quiet']);
     expect(error, log).toBeUndefined();
     expect(layer?.packages).toEqual({ plain: '1.0', quiet: '1.0' });
-    expect(readdirSync(join(path, 'site'))).toEqual(expect.arrayContaining(['plain.py', 'quiet.py']));
+    expect(readdirSync(join(path, 'site'))).toEqual(
+      expect.arrayContaining(['plain.py', 'quiet.py']),
+    );
     expect(log).toContain('Successfully installed');
     // The password of the settings is nobody's to read in a log.
     expect(log).not.toContain(indexPassword);
@@ -297,7 +302,9 @@ function pythonOf(): { implementation: string; version: string } {
   return { implementation: 'CPython', version: base.version };
 }
 
-async function startListener(): Promise<{ place: string; connections(): number } & AsyncDisposable> {
+async function startListener(): Promise<
+  { place: string; connections(): number } & AsyncDisposable
+> {
   let count = 0;
   const server = createServer((socket) => {
     count += 1;

@@ -108,7 +108,9 @@ from perigee import AsyncTasks
 print(AsyncTasks().create_function(lambda: 6 * 7, name='f', image='${registry.host}/team/fresh:one')().result)
 `);
     expect(ended).toMatchObject({ status: 0, stdout: '42\n' });
-    expect(ended.stderr).toMatch(/bringing in .*team\/fresh:one\n[\s\S]*Copying blob[\s\S]*Found CPython 2\.7/);
+    expect(ended.stderr).toMatch(
+      /bringing in .*team\/fresh:one\n[\s\S]*Copying blob[\s\S]*Found CPython 2\.7/,
+    );
     pushImage(registry, { folder, from: '', name: 'team/other:one', withPython: false });
     const failed = await scripts.run(`
 import perigee

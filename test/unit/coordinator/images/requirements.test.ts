@@ -3,7 +3,13 @@ import { normalizeRequirements, packageOf } from '../../../../coordinator/images
 
 describe('requirements', () => {
   it('that mean the same are the same, in whatever order and form they are written', () => {
-    const one = ['Affine == 2.3.0  # scales', '', '# a comment', 'zope.Interface>=4', 'affine==2.3.0'];
+    const one = [
+      'Affine == 2.3.0  # scales',
+      '',
+      '# a comment',
+      'zope.Interface>=4',
+      'affine==2.3.0',
+    ];
     const other = ['zope_interface >=4', 'AFFINE==2.3.0'];
     expect(normalizeRequirements(one)).toEqual(['affine==2.3.0', 'zope-interface>=4']);
     expect(normalizeRequirements(other)).toEqual(normalizeRequirements(one));

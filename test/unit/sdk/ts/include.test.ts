@@ -26,7 +26,8 @@ async function namesOf(options: IncludeOptions): Promise<string[]> {
 
 describe('modules', () => {
   it('are files, and packages with their data and without caches', async () => {
-    for (const path of ['src/soil/__init__.py', 'src/soil/a/table.csv', 'src/soil/.git/x']) write(path);
+    for (const path of ['src/soil/__init__.py', 'src/soil/a/table.csv', 'src/soil/.git/x'])
+      write(path);
     for (const path of ['src/soil/__pycache__/x.pyc', 'src/soil/x.pyc', 'lone.py']) write(path);
     const options = { includeModules: ['src/soil', 'lone.py'] };
     expect(await namesOf(options)).toEqual(['lone.py', 'soil/__init__.py', 'soil/a/table.csv']);
@@ -53,7 +54,8 @@ describe('modules', () => {
 
 describe('data', () => {
   it('keeps its relative path, by name or by pattern', async () => {
-    for (const path of ['a/1.tif', 'a/2.txt', 'a/b/c/3.tif', 'a/.hidden.tif', 'odd[1].tif']) write(path);
+    for (const path of ['a/1.tif', 'a/2.txt', 'a/b/c/3.tif', 'a/.hidden.tif', 'odd[1].tif'])
+      write(path);
     expect(await namesOf({ includeData: ['a/*.tif'] })).toEqual(['a/1.tif']);
     expect(await namesOf({ includeData: ['a/**/*.tif'] })).toEqual(['a/1.tif', 'a/b/c/3.tif']);
     expect(await namesOf({ includeData: ['odd[1].tif'] })).toEqual(['odd[1].tif']);

@@ -57,7 +57,10 @@ async function tunnel(place: string, then = ''): Promise<string> {
 describe('the proxy of a build', () => {
   it('passes requests to the index on, with their credentials', async () => {
     await using proxy = await openIndexProxy(path, { hosts: new Set([host]), proxy: null });
-    expect(await get(`http://${host}/simple/affine/?a=1`)).toEqual({ status: 200, body: 'the index' });
+    expect(await get(`http://${host}/simple/affine/?a=1`)).toEqual({
+      status: 200,
+      body: 'the index',
+    });
     expect(heard).toEqual([{ url: '/simple/affine/?a=1', authorization: 'Basic x' }]);
     const asked = `GET /tunnelled HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
     expect(await tunnel(host, asked)).toMatch(/^HTTP\/1\.1 200 [\s\S]*the index/);
