@@ -19,6 +19,7 @@ import type { AgentEffect, ExitReason, FedTask } from './core/effects.ts';
 import type { AgentEvent, EndedTask, GrantedRun, SpooledOutput, WorkerEnd } from './core/events.ts';
 import type { AgentState } from './core/state.ts';
 import { step } from './core/step.ts';
+import type { ImageEnvironment } from './images/image-environment.ts';
 import type { LogForwarder } from './mesh/log-forwarder.ts';
 import type { Runner, RunnerEvent, TaskInput } from './runner/port.ts';
 
@@ -49,9 +50,14 @@ export interface DriverDeps {
   /** Stores a file that a task gave out, and removes it here. */
   uploadOutput(output: SpooledOutput): Promise<void>;
   removeFile(path: string): Promise<void>;
-  findImage(
-    digest: ImageDigest,
-  ): { rootfs: string; pythonPath: string; sitePath: string | null } | undefined;
+  findImage(digest: ImageDigest):
+    | {
+        rootfs: string;
+        pythonPath: string;
+        sitePath: string | null;
+        environment?: ImageEnvironment;
+      }
+    | undefined;
   /** Monotonic, in ms. */
   now(): number;
   warn(message: string): void;
@@ -208,6 +214,7 @@ export function createDriver(
         rootfs: image.rootfs,
         pythonPath: image.pythonPath,
         sitePath: image.sitePath,
+        ...(image.environment === undefined ? {} : { environment: image.environment }),
         functionPath: deps.blobs.pathOf(spec.functionBlob),
         cloudpicklePath: cloudpickle === null ? null : deps.blobs.pathOf(cloudpickle),
         includePath: spec.include === undefined ? null : deps.blobs.pathOf(spec.include.blob),

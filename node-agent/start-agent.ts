@@ -188,6 +188,7 @@ export async function startAgent(
           peerAddresses: host.addresses().slice(0, peerAddressesMax),
           imagery: imagery?.mode ?? 'none',
           network: times.core.allowNetwork,
+          arch: process.arch,
           pid: process.pid,
           held: listHeld(state),
           draining: state.draining,

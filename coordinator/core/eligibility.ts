@@ -7,7 +7,14 @@ import type { CoordinatorState, CoreNode, Group, NodeProfile } from './entities.
 const cpuTolerance = 1e-6;
 
 /** Why a node can never run a group's tasks as it is now; undefined when it can. */
-export type Unfit = 'namespace' | 'image' | 'isolation' | 'network' | 'cpus' | 'memory';
+export type Unfit =
+  | 'namespace'
+  | 'image'
+  | 'processor'
+  | 'isolation'
+  | 'network'
+  | 'cpus'
+  | 'memory';
 
 /** What stands between a node and a group for good; undefined when nothing does. */
 export function findUnfit(
@@ -18,7 +25,10 @@ export function findUnfit(
   const { profile } = node;
   const { spec } = group;
   if (profile === null) return 'image';
-  if (!hasImage(node, group) && !canFetch(state, profile, spec.imageDigest)) return 'image';
+  if (!hasImage(node, group)) {
+    if (isForAnother(state, profile, spec.imageDigest)) return 'processor';
+    if (!canFetch(state, spec.imageDigest, profile)) return 'image';
+  }
   if (node.namespaces !== null && !node.namespaces.has(spec.namespace)) return 'namespace';
   if (!isAtLeast(profile.isolation, spec.isolationMin)) return 'isolation';
   if (spec.network && !profile.network) return 'network';
@@ -37,11 +47,15 @@ export function learnImage(node: CoreNode, group: Group): void {
   node.profile?.digests.add(group.spec.imageDigest);
 }
 
-/** A node without any image has not said what machine it is; its agent refuses what it cannot run. */
-function canFetch(state: CoordinatorState, profile: NodeProfile, digest: ImageDigest): boolean {
+/** Whether an image is for another processor than the node's, as far as the node has said its own. */
+function isForAnother(state: CoordinatorState, profile: NodeProfile, digest: ImageDigest): boolean {
+  const image = state.images.get(digest);
+  return image !== undefined && profile.arch !== null && profile.arch !== image.arch;
+}
+
+function canFetch(state: CoordinatorState, digest: ImageDigest, profile: NodeProfile): boolean {
   const image = state.images.get(digest);
   if (image === undefined) return false;
-  if (profile.images.some((own) => own.arch !== image.arch)) return false;
   return image.base === null || profile.digests.has(image.base) || state.images.has(image.base);
 }
 

@@ -175,6 +175,8 @@ export interface NodeProfile {
   readonly imagery: ImageryMode;
   /** Whether groups that ask for it get the machine's network there. */
   readonly network: boolean;
+  /** As Node's `process.arch`; null for an agent that did not say and has no image. */
+  readonly arch: string | null;
   readonly pid: number;
   readonly software: string;
 }

@@ -110,9 +110,13 @@ function explainNodes(state: CoordinatorState, group: Group): Explanation | unde
   });
   const inputs = { nodes: nodes.length, fit: fit.length, unfit };
   if (fit.length === 0) {
-    const parts = (['image', 'namespace', 'isolation', 'network', 'cpus', 'memory'] as const)
+    const causes = [
+      ...(['image', 'processor', 'namespace'] as const),
+      ...(['isolation', 'network', 'cpus', 'memory'] as const),
+    ];
+    const parts = causes
       .filter((why) => unfit[why] !== undefined)
-      .map((why) => `${unfit[why]} ${unfitTexts(group)[why]}`);
+      .map((why) => `${unfit[why]} ${unfitTexts(state, group)[why]}`);
     const sentence = `None of the ${nodes.length} nodes can run it: ${parts.join(', ')}.`;
     return { reason: 'noFit', sentence, inputs };
   }
@@ -167,10 +171,12 @@ function countAhead(state: CoordinatorState, group: Group, ref: TaskRef): number
   return state.ready.has(group.namespace) ? ahead : 0;
 }
 
-function unfitTexts(group: Group): Record<Unfit, string> {
+function unfitTexts(state: CoordinatorState, group: Group): Record<Unfit, string> {
   const { spec } = group;
+  const arch = state.images.get(spec.imageDigest)?.arch;
   return {
     image: `without its image ${spec.imageName}`,
+    processor: `of another processor than its image ${spec.imageName}, which is for ${arch}`,
     namespace: `not open to namespace ${spec.namespace}`,
     isolation: `isolating less than ${spec.isolationMin}`,
     network: 'that give tasks no network (--allow-network)',

@@ -141,6 +141,7 @@ function profileOf(hello: Hello): NodeProfile {
     peerAddresses: hello.peerAddresses,
     imagery: hello.imagery ?? 'none',
     network: hello.network ?? false,
+    arch: hello.arch ?? hello.images[0]?.arch ?? null,
     pid: hello.pid,
     software: hello.software,
   };

@@ -8,6 +8,8 @@ import { join, resolve } from 'node:path';
 import { toError } from '../../protocol/base/errors.ts';
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import type { NodeImage } from '../../protocol/wire/task.ts';
+import type { ImageEnvironment } from './image-environment.ts';
+import { readImageEnvironment } from './image-environment.ts';
 
 /** An image with its place. */
 export interface FoundImage extends NodeImage {
@@ -17,6 +19,8 @@ export interface FoundImage extends NodeImage {
   sitePath: string | null;
   /** The interpreter's path inside the root file system. */
   pythonPath: string;
+  /** What a registry's image sets for its programs; absent for others. */
+  environment?: ImageEnvironment;
 }
 
 /** Where set-up puts images for a user: PERIGEE_HOME, /var/lib/perigee for root, or the data folder. */
@@ -110,6 +114,9 @@ async function readImage(folder: string): Promise<FoundImage | Layer> {
     rootfs,
     sitePath: null,
     pythonPath: textOf(python['path'], 'python.path'),
+    ...(Array.isArray(fields['environment'])
+      ? { environment: readImageEnvironment(fields['environment'], fields['workFolder']) }
+      : {}),
   };
 }
 

@@ -80,9 +80,13 @@ export function createMeshImages(
       arch,
       sizeBytes,
     }));
+  /** Why images in the folder cannot be used, by the folders' names. */
+  const skipped = new Map<string, string>();
   const rescan = async (): Promise<void> => {
-    const onSkipped = (name: string, reason: string): void =>
+    const onSkipped = (name: string, reason: string): void => {
+      skipped.set(name, reason);
       log.warn({ folder: name, reason }, 'An image is passed over.');
+    };
     for (const image of await findImages(settings.home, { arch: process.arch, onSkipped })) {
       images.set(image.digest, image);
     }
@@ -97,7 +101,8 @@ export function createMeshImages(
       if (base !== null) await fetcher.fetch(base);
       await rescan();
       if (!images.has(digest)) {
-        const message = `The image ${digest} came, but cannot be used here.`;
+        const why = skipped.get(digest.slice(7, 39)) ?? 'nobody knows why';
+        const message = `The image ${digest} cannot be used here: ${why}`;
         throw new PerigeeError('image_invalid', message);
       }
       deps.onChanged(list());

@@ -26,6 +26,8 @@ export interface HarnessSetup {
   paths: string[];
   /** Of the modules and files that the group carries; null for none. */
   includeFolder: string | null;
+  /** Behind those on `sys.path`: where the image itself says that it has modules. */
+  imagePaths: string[];
   environment: Record<string, string>;
   /** Current directory at the start. */
   workFolder: string;

@@ -388,6 +388,8 @@ def remember_source(file_name, data):
 def extend_path(setup):
     """Puts what the worker brings along before what the image has."""
     import site
+    # As PYTHONPATH in the image would: before what the interpreter finds by itself.
+    sys.path[:0] = [native(path) for path in setup.get('imagePaths', ())]
     paths = [native(path) for path in setup['paths']]
     sys.path[:0] = paths
     for path in paths:

@@ -48,6 +48,7 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
     hasInfo: true,
     channel: 'own',
     killTarget: 'first',
+    hasRoot: true,
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',

@@ -57,6 +57,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
     hasInfo: false,
     channel: 'standard',
     killTarget: 'every',
+    hasRoot: true,
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',

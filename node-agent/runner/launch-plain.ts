@@ -64,6 +64,7 @@ export function planNone(context: LaunchContext): LaunchPlan {
     hasInfo: false,
     channel: 'own',
     killTarget: 'every',
+    hasRoot: false,
     inPath: context.inFolder,
     setup: {
       functionPath: context.functionPath,

@@ -29,6 +29,7 @@ export function planUnshare(context: LaunchContext): LaunchPlan {
     hasInfo: false,
     channel: 'own',
     killTarget: 'first',
+    hasRoot: true,
     inPath: '/in',
     setup: {
       functionPath: '/perigee/function',

@@ -65,6 +65,8 @@ export interface LaunchPlan {
   channel: 'own' | 'standard';
   /** What a kill aims at: the sandbox's first process, which takes the others along, or every process. */
   killTarget: 'first' | 'every';
+  /** Whether the image is the root of what the worker sees. */
+  hasRoot: boolean;
   /** Where the sandbox sees the folder of argument files. */
   inPath: string;
   setup: LaunchSetup;

@@ -6,6 +6,7 @@
  */
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { Failure, GroupSpec, IsolationLevel, TaskOutput } from '../../protocol/wire/task.ts';
+import type { ImageEnvironment } from '../images/image-environment.ts';
 
 /** Numbered by the core, never reused within one run of the agent. */
 export type WorkerNumber = number;
@@ -24,6 +25,8 @@ export interface WorkerFiles {
   cloudpicklePath: string | null;
   /** The tar with what the group carries; null or absent when it carries nothing. */
   includePath?: string | null;
+  /** What a registry's image sets for its programs; absent for others. */
+  environment?: ImageEnvironment;
 }
 
 export interface WorkerStart {

@@ -140,7 +140,7 @@ export class Worker {
     };
     const launched = await launchWorker(this.#start, deps, on, this.#include?.folder ?? null);
     this.#hold(launched);
-    launched.commands.write(encodeSetup(buildSetup(this.#start.spec, launched.plan, deps.limits)));
+    launched.commands.write(encodeSetup(buildSetup(this.#start, launched.plan, deps.limits)));
     if (deps.cgroup === null) this.#watchMemory(launched.child.pid ?? 0);
     this.#timers.later(deps.limits.readyMsMax, () => {
       if (this.#phase !== 'starting') return;

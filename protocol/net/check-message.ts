@@ -252,6 +252,9 @@ function checkHello(fields: Readonly<Record<string, unknown>>): Hello {
     peerAddresses: checkPeerAddresses(fields['peerAddresses'] ?? [], 'hello.peerAddresses'),
     imagery: checkOneOf(imageryModes)(fields['imagery'] ?? 'none', 'hello.imagery'),
     network: checkBoolean(fields['network'] ?? false, 'hello.network'),
+    ...(fields['arch'] === undefined
+      ? {}
+      : { arch: checkText(20, 1)(fields['arch'], 'hello.arch') }),
     pid: checkInteger(0, 2 ** 31)(fields['pid'], 'hello.pid'),
     held: checkAttempts(fields['held'], 'hello.held'),
     draining: checkBoolean(fields['draining'], 'hello.draining'),

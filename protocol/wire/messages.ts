@@ -53,6 +53,8 @@ export interface Hello {
   imagery?: ImageryMode;
   /** Whether groups that ask for it get the machine's network; left out by an agent that never said so. */
   network?: boolean;
+  /** Its processor, as Node's `process.arch`; left out by an agent from before it said so. */
+  arch?: string;
   /** Process id of the agent, for people and tests. */
   pid: number;
   /** Every attempt that the node still has: waiting, running, or ended and not acknowledged. */

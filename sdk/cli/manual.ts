@@ -31,7 +31,7 @@ const launcher = `The launcher adds what needs no tree of commands:
 
 | command | |
 | --- | --- |
-| \`${programName} python [--py3] SCRIPT …\` | runs a script with the SDK, in Python 2.7 or 3.11; it finds the mesh as the commands below do |
+| \`${programName} python [--py3\\|--py3.MINOR] SCRIPT …\` | runs a script with the SDK, in Python 2.7, with --py3 in 3.11, or in another minor whose image was set up (--py3.13); it finds the mesh as the commands below do |
 | \`${programName} coordinator …\`, \`${programName} agent …\` | a mesh over several machines; \`--help\` and [settings.md](settings.md) list their flags |
 | \`${programName} setup\`, \`${programName} clean\` | make and remove what the rest needs |`;
 

@@ -54,7 +54,7 @@ export function createProgram(context: CommandContext): Command {
     summary: 'Runs your Python where the pixels are.',
     examples: ['up', 'python mine.py', 'tasks', 'logs -f @last'],
     details:
-      'The launcher adds: python [--py3] SCRIPT (run a script with the SDK), coordinator and ' +
+      'The launcher adds: python [--py3|--py3.MINOR] SCRIPT (run a script with the SDK), coordinator and ' +
       'agent (the mesh over several machines), clean (remove what set-up made).',
   });
   const add = (heading: string, ...commands: readonly Command[]): void => {

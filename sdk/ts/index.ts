@@ -23,6 +23,7 @@ export { type ConnectOptions, connect } from './connect.ts';
 export type { WaitOptions } from './deadline.ts';
 export type { FunctionText } from './function-source.ts';
 export { Imagery, ItemSearch, type SearchOptions, type SearchTime } from './imagery.ts';
+export type { IncludeOptions } from './include-files.ts';
 export { MapError } from './map-error.ts';
 export { type FunctionOptions, Mesh } from './mesh.ts';
 export { Task, type TaskStatus } from './task.ts';

@@ -37,10 +37,16 @@ export interface MeshLink {
     options: SubscribeOptions,
   ): AsyncGenerator<ClientSubscriptions[Name]['item'], void, undefined>;
   /** Stores bytes under their hash; nothing is sent twice that is there already. */
-  upload(blob: { hash: string; bytes: Uint8Array }, options?: WaitOptions): Promise<void>;
+  upload(blob: UploadedBlob, options?: WaitOptions): Promise<void>;
   /** Runs `attempt` until it succeeds, fails for good, or the coordinator stays away too long. */
   persist<Value>(attempt: () => Promise<Value>, signal: AbortSignal): Promise<Value>;
   close(): Promise<void>;
+}
+
+/** Bytes, or what reads them anew for every try. */
+export interface UploadedBlob {
+  hash: string;
+  bytes: Uint8Array | (() => AsyncIterable<Uint8Array>);
 }
 
 /** How a subscription ends early. */
@@ -309,7 +315,7 @@ async function* readItems(
 
 async function sendBlob(
   stream: ClientStream,
-  blob: { hash: string; bytes: Uint8Array },
+  blob: UploadedBlob,
   signal: AbortSignal,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
@@ -324,11 +330,20 @@ async function sendBlob(
     { hash: blob.hash },
     { onItem: () => undefined, onEnd: resolve, onFail: reject },
   );
-  for (let offset = 0; offset < blob.bytes.length && !isAnswered; offset += clientPartBytesMax) {
+  for await (const part of partsOf(blob.bytes)) {
+    if (isAnswered) break;
     signal.throwIfAborted();
-    const part = blob.bytes.subarray(offset, offset + clientPartBytesMax);
     if (!open.sendPart(part)) await untilAborted(stream.drained(), signal);
   }
   if (!isAnswered) open.endParts();
   await untilAborted(answered, signal, () => stream.abort(toError(signal.reason)));
+}
+
+async function* partsOf(bytes: UploadedBlob['bytes']): AsyncGenerator<Uint8Array, void, undefined> {
+  const pieces = bytes instanceof Uint8Array ? [bytes] : bytes();
+  for await (const piece of pieces) {
+    for (let offset = 0; offset < piece.length; offset += clientPartBytesMax) {
+      yield piece.subarray(offset, offset + clientPartBytesMax);
+    }
+  }
 }

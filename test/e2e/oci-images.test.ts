@@ -39,7 +39,7 @@ const settings = (): RegistrySettings => ({
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'perigee-oci-'));
   registry = await startRegistry(join(folder, 'registry'));
-  writeAuthFile(join(folder, 'auth.json'), registry, password);
+  writeAuthFile(join(folder, 'auth.json'), [registry.host], password);
   const options = { arch: process.arch, onSkipped: () => undefined };
   const found = await findImages(perigeeHome(process.env), options);
   rootfs = found.find((image) => image.python.version.startsWith('2.7'))?.rootfs ?? '';
@@ -112,7 +112,7 @@ describe('an image of a registry', () => {
 
   it('is refused for a wrong password, for none, and when it is not there', async () => {
     const wrong = join(folder, 'wrong.json');
-    writeAuthFile(wrong, registry, 'wrong');
+    writeAuthFile(wrong, [registry.host], 'wrong');
     const none = join(folder, 'none.json');
     writeFileSync(none, '{}');
     for (const authFile of [wrong, none]) {

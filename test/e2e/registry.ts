@@ -60,6 +60,8 @@ export function pushImage(
     architecture?: string;
     withPython?: boolean;
     filler?: string;
+    /** More of `umoci config`. */
+    config?: readonly string[];
   },
 ): void {
   const { folder, name, architecture = 'amd64', withPython = true } = options;
@@ -85,6 +87,7 @@ export function pushImage(
   umoci(
     ...['config', '--image', image, '--architecture', architecture, '--os', 'linux'],
     ...['--config.env', 'PATH=/usr/bin', '--config.env', 'GREETING=good day'],
+    ...(options.config ?? []),
   );
   execFileSync(
     'skopeo',
@@ -97,9 +100,12 @@ export function pushImage(
 }
 
 /** A file for --registry-auth-file. */
-export function writeAuthFile(path: string, registry: Registry, secret: string): void {
+export function writeAuthFile(path: string, hosts: readonly string[], secret: string): void {
   const auth = Buffer.from(`${user}:${secret}`).toString('base64');
-  writeFileSync(path, JSON.stringify({ auths: { [registry.host]: { auth } } }));
+  writeFileSync(
+    path,
+    JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }),
+  );
 }
 
 function copyPython(from: string, to: string): void {

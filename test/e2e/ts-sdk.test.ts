@@ -1,12 +1,13 @@
 /** The TypeScript SDK on real meshes: the contract, its waits, a coordinator that is killed, the package. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   asCompleted,
   type CloudFunction,
   connect,
+  type IncludeOptions,
   MapError,
   type Mesh,
   PerigeeError,
@@ -28,6 +29,7 @@ interface Case {
   source: string;
   entry: string;
   group?: Record<string, never>;
+  include?: { files: Record<string, string>; modules?: string[]; data?: string[] };
   call?: { args: unknown[]; kwargs: Record<string, unknown> };
   map?: unknown[][];
   assets?: string[][];
@@ -81,7 +83,7 @@ const sleeper = pythonOf(
 
 describe.concurrent('the contract of both SDKs', () => {
   it.each(cases)('$name', async (one) => {
-    const options = { source: one.source, entry: one.entry, ...one.group };
+    const options = { source: one.source, entry: one.entry, ...one.group, ...includeOf(one) };
     if (one.expect.refused !== undefined) {
       const refused = await caughtFrom(mesh.createFunction(options));
       expect(refused).toBeInstanceOf(PerigeeError);
@@ -114,6 +116,22 @@ describe.concurrent('the contract of both SDKs', () => {
     if (one.expect.outputs !== undefined) await expectOutputs(task, one.expect.outputs);
   });
 });
+
+function includeOf({ include }: Case): IncludeOptions {
+  if (include === undefined) return {};
+  const folder = mkdtempSync(join(scratch, 'include-'));
+  for (const [path, text] of Object.entries(include.files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  }
+  const nameOf = (module: string): string =>
+    include.files[`${module}.py`] === undefined ? module : `${module}.py`;
+  return {
+    includeModules: include.modules?.map(nameOf),
+    includeData: include.data,
+    includeFrom: folder,
+  };
+}
 
 async function expectValue(task: Task, value: Value): Promise<void> {
   expect(await task.error(wait)).toBeNull();

@@ -87,11 +87,11 @@ class Contract(unittest.TestCase):
         expected = case['expect']
         if 'refused' in expected:
             with self.assertRaises(perigee.PerigeeError) as caught:
-                self.at.create_function(function_of(case), **options_of(case.get('group', {})))
+                self.at.create_function(function_of(case), **self.options_of(case))
             self.assertEqual(caught.exception.code, expected['refused']['code'])
             self.assertTrue(caught.exception.fix)
             return
-        function = self.at.create_function(function_of(case), **options_of(case.get('group', {})))
+        function = self.at.create_function(function_of(case), **self.options_of(case))
         if 'map' in case:
             options = {}
             if 'assets' in case:
@@ -113,6 +113,25 @@ class Contract(unittest.TestCase):
         self.check_log(task, expected.get('log', {}))
         if 'outputs' in expected:
             self.check_outputs(task, expected['outputs'])
+
+    def options_of(self, case):
+        options = options_of(case.get('group', {}))
+        include = case.get('include')
+        if include is None:
+            return options
+        folder = os.path.realpath(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        for path, text in include['files'].items():
+            whole = os.path.join(folder, path)
+            if not os.path.isdir(os.path.dirname(whole)):
+                os.makedirs(os.path.dirname(whole))
+            with open(whole, 'wb') as opened:
+                opened.write(text.encode('utf-8'))
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        sys.path.insert(0, folder)
+        self.addCleanup(sys.path.remove, folder)
+        return dict(options, include_modules=include.get('modules'), include_data=include.get('data'))
 
     def cancel(self, task):
         deadline = time.time() + WAIT_SECONDS

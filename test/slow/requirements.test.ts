@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect } from '../../sdk/ts/index.ts';
 import { findPythons } from '../python/find-pythons.ts';
 import type { Mesh } from '../python/start-mesh.ts';
 import { startMesh } from '../python/start-mesh.ts';
@@ -70,6 +71,34 @@ describe.each(clients)('requirements under $version', ({ program, version }) => 
       const ended = await python(program, attempt("['affine==99.1']"));
       expect(ended.stdout, ended.stderr).toMatch(/^BuildError: .*affine==99\.1/);
       expect(ended.stdout).toContain('FIX: Check name and version');
+    },
+    buildMs,
+  );
+});
+
+describe('requirements in TypeScript', () => {
+  it(
+    'are built once with the log as it comes, and fail in pip’s words',
+    async () => {
+      await using sdk = await connect({ url: mesh.env.PERIGEE_URL, token: mesh.env.PERIGEE_TOKEN });
+      const source = 'def f(x):\n    import affine\n    return affine.__file__\n';
+      let log = '';
+      const onBuildLog = (text: string): void => {
+        log += text;
+      };
+      const options = { source, image: 'perigee/geospatial:py2.7', onBuildLog };
+      const first = await sdk.createFunction({ ...options, requirements: ['affine==2.2.1'] });
+      expect(await (await first.call([1])).result()).toMatch(/^\/perigee\/site\/affine\//);
+      expect(log).toMatch(/building [\s\S]*Successfully installed affine/);
+      log = '';
+      await sdk.createFunction({ ...options, requirements: ['Affine == 2.2.1'] });
+      expect(log).toBe('');
+      const refused = sdk.createFunction({ ...options, requirements: ['affine==99.1'] });
+      await expect(refused).rejects.toMatchObject({
+        code: 'build_failed',
+        message: expect.stringContaining('affine==99.1'),
+        fix: expect.stringContaining('Check name and version'),
+      });
     },
     buildMs,
   );

@@ -117,7 +117,7 @@ function describeQueued(
     const sentence =
       booting > 0
         ? `${waits} for a machine to start: ${booting} on the way.`
-        : `${waits} because no node that is there now can run it.`;
+        : `${waits} because ${whyNone(state, nodes, group)}.`;
     return { sentence, reasons };
   }
   const ahead = group.freshCount + group.waiting.size;
@@ -125,6 +125,14 @@ function describeQueued(
     sentence: `${waits} for a free place on ${fitting.length} node${fitting.length === 1 ? '' : 's'}; its group has ${ahead} tasks queued.`,
     reasons,
   };
+}
+
+function whyNone(state: CoordinatorState, nodes: readonly CoreNode[], group: Group): string {
+  const isElse = (node: CoreNode): boolean => findUnfit(state, node, group) === 'processor';
+  if (nodes.length === 0 || !nodes.every(isElse)) return 'no node that is there now can run it';
+  const arch = state.images.get(group.spec.imageDigest)?.arch ?? 'another processor';
+  const have = [...new Set(nodes.map((node) => node.profile?.arch))].join(', ');
+  return `its image ${group.spec.imageName} is for ${arch}, and all nodes are ${have} machines`;
 }
 
 function retryText(state: CoordinatorState, task: OpenTask): string {
@@ -135,6 +143,11 @@ function retryText(state: CoordinatorState, task: OpenTask): string {
 
 function standing(state: CoordinatorState, node: CoreNode, group: Group): string {
   const unfit = findUnfit(state, node, group);
+  if (unfit === 'processor') {
+    const { spec } = group;
+    const arch = state.images.get(spec.imageDigest)?.arch ?? 'another';
+    return `is an ${node.profile?.arch} machine; the image ${spec.imageName} is for ${arch}.`;
+  }
   if (unfit !== undefined) return unfitText(unfit, node, group);
   if (isSuspect(state, node)) return 'has not been heard lately.';
   if (node.quarantine !== null) return `is paused: ${node.quarantine.text}`;

@@ -251,6 +251,8 @@ async function runSandbox(
       child.once('error', reject);
       child.once('close', resolve);
     });
+    // It may have grown and ended between two looks.
+    if (code === 0) stopped ??= await look(run.work, run.deps.folder, bounds);
     if (stopped !== undefined) throw stopped;
     if (code !== 0) throw failure(code, tail, run.refused);
   } catch (caught) {

@@ -154,6 +154,7 @@ async function putInPlace(
     python: made.python,
     arch: image.arch,
     environment: image.environment,
+    workFolder: image.workFolder,
     sizeBytes: made.sizeBytes,
   };
   const descriptionFile = join(ready, 'image.json');

@@ -30,6 +30,8 @@ export interface ResolvedImage {
   arch: string;
   /** `NAME=VALUE`, as the image sets them. */
   environment: readonly string[];
+  /** Its WORKDIR; empty when it sets none. */
+  workFolder: string;
 }
 
 /** Raise this when the same manifest is made ready in another way. */
@@ -70,9 +72,11 @@ export async function resolveImage(
   if (config['os'] !== 'linux' || found !== architectures[options.arch]) {
     throw wrongArchitecture(reference, { has: [`${config['os']}/${found}`], arch: options.arch });
   }
-  const { Env } = fieldsOf(config['config']);
+  const { Env, WorkingDir } = fieldsOf(config['config']);
+  const workFolder = typeof WorkingDir === 'string' ? WorkingDir : '';
   const environment = Array.isArray(Env) ? Env.filter((line) => typeof line === 'string') : [];
-  return { reference, manifest, digest: digestOf(manifest), arch: options.arch, environment };
+  const digest = digestOf(manifest);
+  return { reference, manifest, digest, arch: options.arch, environment, workFolder };
 }
 
 /** skopeo's words for the credentials and the transport, `side` being `src-` for copies. */

@@ -59,9 +59,10 @@ def _follow(transport, view, deadline):
     looks = 0
     # A build that this call found done is not told again.
     is_told = view['state'] != 'building'
-    if not is_told:
-        _say('[perigee] %s %s\n' % ('bringing in' if view.get('kind') == 'oci' else 'building', name))
     try:
+        if not is_told:
+            making = 'bringing in' if view.get('kind') == 'oci' else 'building'
+            _say('[perigee] %s %s\n' % (making, name))
         while True:
             if not is_told:
                 text = transport.request('GET', '%s/log?offset=%d' % (path, offset)).body

@@ -161,6 +161,21 @@ describe('explainTask', () => {
     ]);
   });
 
+  it('says when an image is for another processor, also of a node without any image', () => {
+    const mesh = createMesh();
+    const other = 'sha256:b' as ImageDigest;
+    const known = { digest: other, sizeBytes: 1, arch: 'x64', base: null };
+    mesh.take({ kind: 'imagesKnown', images: [known] });
+    mesh.group({ imageDigest: other });
+    mesh.join('a', { hello: { images: [], arch: 'arm64' } });
+    mesh.submit(1);
+    expect(explain(mesh, 1, 0)).toEqual([
+      'noFit',
+      'None of the 1 nodes can run it: 1 of another processor than its image ' +
+        'perigee/geospatial:py2.7, which is for x64.',
+    ]);
+  });
+
   it('says that nodes drain, are paused or silent', () => {
     const mesh = createMesh();
     mesh.group();
