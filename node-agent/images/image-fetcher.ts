@@ -112,8 +112,11 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       deps.log.warn({ digest, error: toError(caught).message }, 'No other node can be asked.');
       return [];
     });
-    progress.content = await describe(digest, { nodes, before: progress.content });
-    await writeProgress(place.work, progress);
+    // Where nobody else has it the coordinator says both at once, and reads the image once less.
+    if (nodes.length > 0) {
+      progress.content = await describe(digest, { nodes, before: progress.content });
+      await writeProgress(place.work, progress);
+    }
     let last: unknown = new PerigeeError('unreachable', `Nobody gave the image ${digest}.`);
     for (const holder of [...nodes, coordinator]) {
       signal.throwIfAborted();
@@ -190,6 +193,8 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       const archiveHash = progress.archive?.archiveHash ?? null;
       const request = { kind: 'get', digest, archiveHash, offset: here } as const;
       const { archive, offset, bytes } = await downloadImage(stream, request);
+      const { contentHash, contentBytes } = archive;
+      if (from.holder === deps.coordinator) progress.content = { contentHash, contentBytes };
       checkOffer(archive, progress);
       await deps.makeRoom(archive.archiveBytes - offset + archive.contentBytes);
       progress.archive = archive;

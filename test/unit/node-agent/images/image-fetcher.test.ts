@@ -214,6 +214,16 @@ describe('an image that a node lacks', () => {
     await expect(torn.fetch(digest)).rejects.toMatchObject({ code: 'image_invalid' });
   });
 
+  it('is asked for in one go where nobody but the coordinator has it', async () => {
+    const describe = (): never => {
+      throw new Error('The image is read once more than it need be.');
+    };
+    const here = fetcher([], holder('coordinator', { ...origin, describe }));
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['coordinator 0']);
+  });
+
   it('is known by what the coordinator once said when its files are gone from there', async () => {
     await origin.describe(digest);
     const peer = createArchiveStore({ folder: join(folder, 'peer'), bytesMax: 1e9 });
