@@ -19,7 +19,8 @@ import type { AgentEffect, ExitReason, FedTask } from './core/effects.ts';
 import type { AgentEvent, EndedTask, GrantedRun, SpooledOutput, WorkerEnd } from './core/events.ts';
 import type { AgentState } from './core/state.ts';
 import { step } from './core/step.ts';
-import type { ImageEnvironment } from './images/image-environment.ts';
+import type { FoundImage } from './images/find-images.ts';
+import type { MeshImages } from './images/mesh-images.ts';
 import type { LogForwarder } from './mesh/log-forwarder.ts';
 import type { Runner, RunnerEvent, TaskInput } from './runner/port.ts';
 
@@ -44,20 +45,12 @@ export interface DriverDeps {
     fetch(hash: BlobHash): Promise<void>;
     release(hash: BlobHash): Promise<void>;
   };
-  images: { fetch(digest: ImageDigest): Promise<void> };
+  images: Pick<MeshImages, 'fetch' | 'use' | 'release'>;
   /** Stores a spool file and removes it; answers the payload that refers to it. */
   uploadResult(result: { path: string; tag: number }): Promise<Uint8Array>;
   /** Stores a file that a task gave out, and removes it here. */
   uploadOutput(output: SpooledOutput): Promise<void>;
   removeFile(path: string): Promise<void>;
-  findImage(digest: ImageDigest):
-    | {
-        rootfs: string;
-        pythonPath: string;
-        sitePath: string | null;
-        environment?: ImageEnvironment;
-      }
-    | undefined;
   /** Monotonic, in ms. */
   now(): number;
   warn(message: string): void;
@@ -83,6 +76,8 @@ export function createDriver(
   options: { tickMs: number },
 ): Driver {
   const finished = Promise.withResolvers<ExitReason>();
+  /** Of each worker that the runner was told to start and that has not ended. */
+  const imagesInUse = new Map<number, FoundImage>();
   let queue: AgentEvent[] = [];
   let scheduled = false;
   let stopped = false;
@@ -194,17 +189,14 @@ export function createDriver(
   };
   const startWorker = (effect: Extract<AgentEffect, { kind: 'startWorker' }>): void => {
     const { worker, slot, spec } = effect;
-    const image = deps.findImage(spec.imageDigest);
+    const image = deps.images.use(spec.imageDigest);
     if (image === undefined) {
-      const message = `the image ${spec.imageName} (${spec.imageDigest}) is not on this node`;
-      dispatch({
-        kind: 'workerEnded',
-        worker,
-        end: { kind: 'unstartable', message },
-        running: null,
-      });
+      // It was removed to make room, or by people: no fault of the group's or of this node's sandboxes.
+      dispatch({ kind: 'imageLost', digest: spec.imageDigest });
+      dispatch({ kind: 'workerEnded', worker, end: { kind: 'asked' }, running: null });
       return;
     }
+    imagesInUse.set(worker, image);
     const cloudpickle = spec.cloudpickleBlob;
     deps.runner.start({
       worker,
@@ -220,6 +212,11 @@ export function createDriver(
         includePath: spec.include === undefined ? null : deps.blobs.pathOf(spec.include.blob),
       },
     });
+  };
+  const releaseImage = (worker: number): void => {
+    const image = imagesInUse.get(worker);
+    imagesInUse.delete(worker);
+    if (image !== undefined) deps.images.release(image);
   };
   const inputOf = (task: FedTask): TaskInput => ({
     batch: task.batch,
@@ -238,7 +235,10 @@ export function createDriver(
   const fetchImage = (digest: ImageDigest): void => {
     deps.images.fetch(digest).then(
       () => dispatch({ kind: 'imageReady', digest }),
-      (caught: unknown) => dispatch({ kind: 'imageFailed', digest, ...transferFailure(caught) }),
+      (caught: unknown) => {
+        const isFull = caught instanceof PerigeeError && caught.code === 'disk_full';
+        dispatch({ kind: 'imageFailed', digest, isFull, ...transferFailure(caught) });
+      },
     );
   };
   const uploadResult = (effect: Extract<AgentEffect, { kind: 'uploadResult' }>): void => {
@@ -275,6 +275,7 @@ export function createDriver(
         dispatch({ kind: 'taskEnded', worker: event.worker, task: checkResult(event.task) });
         break;
       case 'workerEnded':
+        releaseImage(event.worker);
         dispatch({ ...event, end: checkEnd(event.end) });
         break;
       default:

@@ -11,7 +11,7 @@ import type { ExitReason } from './core/effects.ts';
 import type { CoreSettings } from './core/settings.ts';
 import type { AgentState } from './core/state.ts';
 import { createAgentState } from './core/state.ts';
-import { listHeld } from './core/views.ts';
+import { isImageWanted, listHeld } from './core/views.ts';
 import { createDriver } from './driver.ts';
 import type { ImageryLink } from './imagery/imagery-link.ts';
 import type { FoundImage } from './images/find-images.ts';
@@ -66,6 +66,8 @@ export interface AgentTimes {
   silentMsMax: number;
   blobCacheBytesMax: number;
   imageArchivesBytesMax: number;
+  imagesBytesMax: number;
+  imagesDiskFreeBytesMin: number;
   logBytesMax: number;
 }
 
@@ -119,12 +121,21 @@ export async function startAgent(
 
   const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
   const images = createMeshImages(
-    { host, peers, onChanged: (all) => link.send({ kind: 'imagesChanged', images: all }), log },
+    {
+      host,
+      peers,
+      onChanged: (all) => link.send({ kind: 'imagesChanged', images: all }),
+      onLost: (digest) => driver.dispatch({ kind: 'imageLost', digest }),
+      isWanted: (digest) => isImageWanted(state, digest),
+      log,
+    },
     {
       home: profile.home,
       address: profile.address,
       found: profile.images,
       archivesBytesMax: times.imageArchivesBytesMax,
+      imagesBytesMax: times.imagesBytesMax,
+      diskFreeBytesMin: times.imagesDiskFreeBytesMin,
     },
   );
   await images.serve();
@@ -148,7 +159,6 @@ export async function startAgent(
         track(uploadOutput(host, profile.address, { ...output, signal: dialSignal() })),
       images,
       removeFile: (path) => rm(path, { force: true }),
-      findImage: (digest) => images.find(digest),
       now: deps.now,
       warn,
     },

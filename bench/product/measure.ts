@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Figure } from '../figures.ts';
 import { runLines } from '../run-lines.ts';
 import { startIdleAgents } from './idle-agents.ts';
+import { measureImages } from './images.ts';
 import { type BenchMesh, checkout, perigee, startBenchMesh } from './mesh.ts';
 import { watchProcesses } from './processes.ts';
 
@@ -19,6 +20,7 @@ export const scenarioNames = [
   'payloads',
   'logs',
   'processes',
+  'images',
   'million',
   'idle-agents',
 ] as const;
@@ -32,6 +34,8 @@ export async function measureScenario(
   name: ScenarioName | 'short',
   options: { runs: number; idleAgents: number },
 ): Promise<Figure[]> {
+  // It has meshes of its own kind.
+  if (name === 'images') return await measureImages(options.runs);
   await using mesh = await startBenchMesh(name === 'idle-agents' ? { nodes: 0 } : {});
   switch (name) {
     case 'typescript': {

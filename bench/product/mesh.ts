@@ -21,9 +21,19 @@ export interface BenchMesh extends AsyncDisposable {
 }
 
 /** Starts a mesh and waits until it takes tasks. */
-export async function startBenchMesh(options: { nodes?: number } = {}): Promise<BenchMesh> {
+export async function startBenchMesh(
+  options: {
+    nodes?: number;
+    /** PERIGEE_HOME of the coordinator; that of the environment by default. */
+    home?: string;
+  } = {},
+): Promise<BenchMesh> {
   const folder = mkdtempSync(join(tmpdir(), 'perigee-bench-'));
-  const env = { ...process.env, PERIGEE_CONFIG: join(folder, 'config.json') };
+  const env = {
+    ...process.env,
+    PERIGEE_CONFIG: join(folder, 'config.json'),
+    ...(options.home === undefined ? {} : { PERIGEE_HOME: options.home }),
+  };
   const nodes = options.nodes === undefined ? [] : ['--nodes', String(options.nodes)];
   const up = spawn(
     perigee,

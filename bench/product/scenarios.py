@@ -46,6 +46,12 @@ def report(scenario, figure, unit):
     sys.stdout.flush()
 
 
+def look(value):
+    import geopandas
+    import rasterio
+    return geopandas is not rasterio
+
+
 def rate(function, count):
     """Tasks a second, from the call of map to the last result in the client."""
     began = time.time()
@@ -150,6 +156,26 @@ def logs(mesh, runs):
     talker = warm(mesh, talk)
     for _ in range(runs):
         report("printing map of 1000", rate(talker, 1000), "tasks/s")
+
+
+def cold(mesh, runs):
+    """The first call of a function on a node that is up and has the image, but no worker for it."""
+    assert mesh.create_function(look)(0).result
+    python = "Python %d.%d" % sys.version_info[:2]
+    for _ in range(runs):
+        for what, body in (("cold start", nothing), ("cold start and import geopandas", look)):
+            function = mesh.create_function(body)
+            began = time.time()
+            assert function(1).result == 1
+            report("%s, %s" % (what, python), 1000 * (time.time() - began), "ms")
+
+
+def use(mesh, runs):
+    """The first call on a node that lacks the image."""
+    function = mesh.create_function(nothing)
+    began = time.time()
+    assert function(1).result == 1
+    report(os.environ["PERIGEE_BENCH_SCENARIO"], time.time() - began, "s")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
 import { isAtLeast } from '../../protocol/wire/task.ts';
 import type { CoordinatorState, CoreNode, Group, NodeProfile } from './entities.ts';
+import type { KnownImage } from './events.ts';
 
 /** Sums of fractional cpus, such as ten tenths, may miss the whole by a hair. */
 const cpuTolerance = 1e-6;
@@ -47,14 +48,34 @@ export function learnImage(node: CoreNode, group: Group): void {
   node.profile?.digests.add(group.spec.imageDigest);
 }
 
+/**
+ * An image that a node without it could fetch: from the coordinator, or, as it is, from a node that
+ * works for every namespace and can be dialled.
+ */
+export function findFetchable(
+  state: CoordinatorState,
+  digest: ImageDigest,
+): KnownImage | undefined {
+  const known = state.images.get(digest);
+  if (known !== undefined) return known;
+  for (const { profile, session, namespaces } of state.nodes.values()) {
+    if (profile === null || session === null || namespaces !== null) continue;
+    if (profile.peerAddresses.length === 0 || !profile.digests.has(digest)) continue;
+    // Layers have no names on nodes, and are the coordinator's to give.
+    const image = profile.images.find((own) => own.digest === digest && own.names.length > 0);
+    if (image !== undefined) return { ...image, base: null };
+  }
+  return undefined;
+}
+
 /** Whether an image is for another processor than the node's, as far as the node has said its own. */
 function isForAnother(state: CoordinatorState, profile: NodeProfile, digest: ImageDigest): boolean {
-  const image = state.images.get(digest);
+  const image = findFetchable(state, digest);
   return image !== undefined && profile.arch !== null && profile.arch !== image.arch;
 }
 
 function canFetch(state: CoordinatorState, digest: ImageDigest, profile: NodeProfile): boolean {
-  const image = state.images.get(digest);
+  const image = findFetchable(state, digest);
   if (image === undefined) return false;
   return image.base === null || profile.digests.has(image.base) || state.images.has(image.base);
 }

@@ -3,7 +3,7 @@
  * bounded while: as long as the fetch takes at most, counted from the submission of the group's oldest
  * task, so that a queue that does not get shorter spreads to other nodes and none waits for ever.
  */
-import { hasImage, isReceiving } from './eligibility.ts';
+import { findFetchable, hasImage, isReceiving } from './eligibility.ts';
 import type { CoreNode, Group } from './entities.ts';
 import { findFreshHead } from './queue.ts';
 import { addPlacementTimer } from './timers.ts';
@@ -16,7 +16,7 @@ export function isFetchPremature(turn: Turn, node: CoreNode, group: Group): bool
   const head = findFreshHead(group);
   if (head === undefined || !isElsewhere(turn, group)) return false;
   const { fetchBytesPerMs, imageWaitMsMax } = state.settings;
-  const sizeBytes = state.images.get(group.spec.imageDigest)?.sizeBytes ?? 0;
+  const sizeBytes = findFetchable(state, group.spec.imageDigest)?.sizeBytes ?? 0;
   const untilMs = head.submittedAtMs + Math.min(imageWaitMsMax, sizeBytes / fetchBytesPerMs);
   if (untilMs <= now) return false;
   addPlacementTimer(state, group, untilMs);

@@ -102,10 +102,19 @@ export type FileEvent =
       retryable: boolean;
     };
 
-/** What became of an image that was asked for. */
+/** What became of an image that was asked for, or was here. */
 export type ImageEvent =
   | { kind: 'imageReady'; digest: ImageDigest }
-  | { kind: 'imageFailed'; digest: ImageDigest; message: string; retryable: boolean };
+  | {
+      kind: 'imageFailed';
+      digest: ImageDigest;
+      message: string;
+      retryable: boolean;
+      /** There is no room for it on this node's disk. */
+      isFull: boolean;
+    }
+  /** It is not on the disk any more. */
+  | { kind: 'imageLost'; digest: ImageDigest };
 
 export type AgentEvent =
   | WorkerEvent

@@ -1,10 +1,12 @@
 /**
  * Images that groups need and this node may lack. An image is unknown until a group's task waits for
  * it; then `asked → ready`, or `asked → failed → asked` up to a number of times, after which the
- * tasks that wait for it fail, and the image is unknown again. Other groups go on meanwhile.
+ * tasks that wait for it fail, and the image is unknown again; when it is the disk that has no room,
+ * `asked → full`, and the tasks go back for other nodes until some time has passed. `ready` → unknown
+ * when the image was removed. Other groups go on meanwhile.
  */
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
-import { settleAttempt } from './attempts.ts';
+import { returnAttempt, settleAttempt } from './attempts.ts';
 import { failedOutcome, imageFailure } from './failures.ts';
 import type { AgentState, HeldGroup, Turn } from './state.ts';
 
@@ -41,7 +43,7 @@ export function onImageReady(turn: Turn, digest: ImageDigest): void {
 
 export function onImageFailed(
   turn: Turn,
-  event: { digest: ImageDigest; message: string; retryable: boolean },
+  event: { digest: ImageDigest; message: string; retryable: boolean; isFull: boolean },
 ): void {
   const { state, now } = turn;
   const { digest, message } = event;
@@ -53,6 +55,14 @@ export function onImageFailed(
     state.images.set(digest, { kind: 'failed', failures, retryAtMs });
     return;
   }
+  if (event.isFull) {
+    state.images.set(digest, { kind: 'full', untilMs: now + state.settings.imageFullMs });
+    turn.effects.push({
+      kind: 'warn',
+      message: `Tasks go back, as their image has no room: ${message}`,
+    });
+    return;
+  }
   state.images.delete(digest);
   for (const group of state.groups.values()) {
     if (group.spec.imageDigest !== digest) continue;
@@ -61,6 +71,23 @@ export function onImageFailed(
     for (const attempt of [...group.waiting]) {
       settleAttempt(turn, attempt, failedOutcome('crash', failure));
     }
+  }
+}
+
+/** It was removed, by this agent or by somebody else: asked for when a task wants it again. */
+export function onImageLost(turn: Turn, digest: ImageDigest): void {
+  if (turn.state.images.get(digest)?.kind === 'ready') turn.state.images.delete(digest);
+}
+
+/** Gives back what waits for an image that the disk has no room for: another node may have some. */
+export function returnFull(turn: Turn): void {
+  const { state, now } = turn;
+  for (const group of state.groups.values()) {
+    const { imageDigest: digest } = group.spec;
+    const image = state.images.get(digest);
+    if (group.waiting.length === 0 || image?.kind !== 'full') continue;
+    if (image.untilMs > now) for (const attempt of [...group.waiting]) returnAttempt(turn, attempt);
+    else state.images.delete(digest);
   }
 }
 

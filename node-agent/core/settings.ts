@@ -39,6 +39,8 @@ export interface CoreSettings {
   blobAttemptsMax: number;
   /** Tries to bring an image to this node before the tasks that wait for it fail. */
   imageTriesMax: number;
+  /** How long tasks go back whose image found no room on the disk; then it is tried again. */
+  imageFullMs: number;
   /** Pause before a blob is fetched or stored again. */
   retryMs: number;
   /** A longer gap between two ticks of the clock is a pause of the process itself. */
@@ -77,6 +79,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   groupsMax: 1_000,
   blobAttemptsMax: 16,
   imageTriesMax: 5,
+  imageFullMs: 60_000,
   retryMs: 1_000,
   pausedMs: 500,
   orphanedMs: null,

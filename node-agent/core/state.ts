@@ -120,7 +120,9 @@ export interface HeldBlob {
 export type HeldImage =
   | { kind: 'ready' }
   | { kind: 'asked'; failures: number }
-  | { kind: 'failed'; failures: number; retryAtMs: number };
+  | { kind: 'failed'; failures: number; retryAtMs: number }
+  /** It does not fit on the disk: until then its tasks go back, for other nodes. */
+  | { kind: 'full'; untilMs: number };
 
 export type SessionState =
   /** Never had one: a wrong token then ends the agent. */

@@ -6,7 +6,7 @@ import type { AgentEffect } from './effects.ts';
 import type { AgentEvent } from './events.ts';
 import { onFileEvent } from './files.ts';
 import { onCancelled, onGranted } from './grants.ts';
-import { askImages, onImageFailed, onImageReady } from './images.ts';
+import { askImages, onImageFailed, onImageLost, onImageReady, returnFull } from './images.ts';
 import {
   leaveWhenDrained,
   onClockTicked,
@@ -55,6 +55,9 @@ function takeEvent(turn: Turn, event: AgentEvent): void {
       break;
     case 'imageFailed':
       onImageFailed(turn, event);
+      break;
+    case 'imageLost':
+      onImageLost(turn, event.digest);
       break;
     case 'sessionOpened':
       onSessionOpened(turn, event.drop);
@@ -109,6 +112,7 @@ function onHealthMeasured(turn: Turn, diskFreeBytes: number): void {
 
 function endTurn(turn: Turn): void {
   askNextArguments(turn);
+  returnFull(turn);
   askImages(turn);
   dispatchWork(turn);
   sendStarted(turn);

@@ -1,5 +1,5 @@
 /** What the shell reads from the state, between steps. */
-import type { AttemptRef } from '../../protocol/wire/ids.ts';
+import type { AttemptRef, ImageDigest } from '../../protocol/wire/ids.ts';
 import type { AgentState } from './state.ts';
 import { isBusy, refOf } from './state.ts';
 
@@ -11,6 +11,14 @@ export function listHeld(state: AgentState): AttemptRef[] {
     for (const outcome of report.outcomes) held.push(refOf(outcome));
   }
   return held;
+}
+
+/** Whether attempts that the node has need an image. */
+export function isImageWanted(state: AgentState, digest: ImageDigest): boolean {
+  for (const group of state.groups.values()) {
+    if (group.heldCount > 0 && group.spec.imageDigest === digest) return true;
+  }
+  return false;
 }
 
 /** Numbers for people and for the heartbeat. */

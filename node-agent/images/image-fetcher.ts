@@ -1,5 +1,6 @@
 /**
- * Brings an image that this node lacks: from a node that has it, else from the coordinator. What is
+ * Brings an image that this node lacks: from a node that has it, else from the coordinator. What the
+ * image is the coordinator says; of one that it does not know, the nodes that are trusted. What is
  * already here of it, also of an earlier run, is not asked for again; nothing of it is unpacked
  * before its hash is right, and it takes its place by one rename.
  */
@@ -10,7 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Stream } from '@libp2p/interface';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import type { ArchiveStore } from '../../protocol/images/archive-store.ts';
-import type { ImageArchive } from '../../protocol/images/image-archive.ts';
+import type { ImageArchive, ImageContent } from '../../protocol/images/image-archive.ts';
 import { unpackArchive } from '../../protocol/images/image-archive.ts';
 import { describeImage, downloadImage } from '../../protocol/images/image-transfer.ts';
 import { collectAll } from '../../protocol/net/collect-buffers.ts';
@@ -22,6 +23,8 @@ import { lockFile } from './folder-lock.ts';
 export interface ImageHolder {
   /** For people. */
   name: string;
+  /** Whether it is believed what an image is that the coordinator does not know. */
+  isTrusted: boolean;
   open(signal: AbortSignal): Promise<Stream>;
 }
 
@@ -31,6 +34,11 @@ export interface FetcherDeps {
   /** Nodes that have the image, best first. */
   locate(digest: ImageDigest, signal: AbortSignal): Promise<ImageHolder[]>;
   archives: Pick<ArchiveStore, 'adopt'>;
+  /**
+   * Makes room for so many bytes.
+   * @throws PerigeeError disk_full when there is none
+   */
+  makeRoom(bytes: number): Promise<void>;
   log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -50,7 +58,7 @@ export interface ImageFetcher {
 
 /** What is known of an image on its way, kept beside its bytes. */
 interface Progress {
-  content: Pick<ImageArchive, 'contentHash' | 'contentBytes'>;
+  content: ImageContent;
   /** Of the file whose first bytes are here. */
   archive: ImageArchive | null;
 }
@@ -58,6 +66,8 @@ interface Progress {
 /** Beside an image that came over the mesh: it may be removed again to make room. */
 export const fetchedMark = '.fetched.json';
 const dialMsMax = 10_000;
+/** Nodes that are asked what an image is: one that lies must not be the only one heard. */
+const witnessesMax = 4;
 /** A packed file is never larger than its tar by more: then somebody sends rubbish. */
 const packedShareMax = 1.1;
 const packedSlackBytes = 1024 * 1024;
@@ -98,19 +108,15 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
   ): Promise<void> => {
     const progress = await readProgress(place.work);
     const { coordinator } = deps;
-    progress.content = await open(coordinator, (stream) => describeImage(stream, digest)).catch(
-      (caught: unknown) => {
-        // It is away, but said before what the image is: nodes can still give it.
-        const isAway = caught instanceof PerigeeError && caught.code !== 'not_found';
-        if (isAway && progress.content.contentHash !== '') return progress.content;
-        throw caught;
-      },
-    );
-    await writeProgress(place.work, progress);
     const nodes = await deps.locate(digest, signal).catch((caught: unknown) => {
       deps.log.warn({ digest, error: toError(caught).message }, 'No other node can be asked.');
       return [];
     });
+    // Where nobody else has it the coordinator says both at once, and reads the image once less.
+    if (nodes.length > 0) {
+      progress.content = await describe(digest, { nodes, before: progress.content });
+      await writeProgress(place.work, progress);
+    }
     let last: unknown = new PerigeeError('unreachable', `Nobody gave the image ${digest}.`);
     for (const holder of [...nodes, coordinator]) {
       signal.throwIfAborted();
@@ -133,6 +139,32 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
     }
     throw last;
   };
+  const describe = async (
+    digest: ImageDigest,
+    known: { nodes: readonly ImageHolder[]; before: ImageContent },
+  ): Promise<ImageContent> => {
+    const ask = (holder: ImageHolder): Promise<ImageContent> =>
+      open(holder, (stream) => describeImage(stream, digest));
+    try {
+      return await ask(deps.coordinator);
+    } catch (caught) {
+      if (!(caught instanceof PerigeeError)) throw caught;
+      if (caught.code !== 'not_found') {
+        // It is away, but said before what the image is: nodes can still give it.
+        if (known.before.contentHash !== '') return known.before;
+        throw caught;
+      }
+      const witnesses = known.nodes.filter(({ isTrusted }) => isTrusted).slice(0, witnessesMax);
+      const answers = await Promise.allSettled(witnesses.map(ask));
+      const said = answers.flatMap((answer) =>
+        answer.status === 'fulfilled' ? [answer.value] : [],
+      );
+      const [first, ...others] = said;
+      if (first === undefined) throw caught;
+      if (others.every((other) => other.contentHash === first.contentHash)) return first;
+      throw new PerigeeError('image_invalid', `Nodes disagree about what the image ${digest} is.`);
+    }
+  };
   const open = async <Result>(
     holder: ImageHolder,
     use: (stream: Stream) => Promise<Result>,
@@ -142,6 +174,9 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
     signal.addEventListener('abort', giveUp, { once: true });
     try {
       return await use(stream);
+    } catch (caught) {
+      stream.abort(toError(caught));
+      throw caught;
     } finally {
       signal.removeEventListener('abort', giveUp);
     }
@@ -158,7 +193,10 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
       const archiveHash = progress.archive?.archiveHash ?? null;
       const request = { kind: 'get', digest, archiveHash, offset: here } as const;
       const { archive, offset, bytes } = await downloadImage(stream, request);
+      const { contentHash, contentBytes } = archive;
+      if (from.holder === deps.coordinator) progress.content = { contentHash, contentBytes };
       checkOffer(archive, progress);
+      await deps.makeRoom(archive.archiveBytes - offset + archive.contentBytes);
       progress.archive = archive;
       await writeProgress(work, progress);
       const flags = offset === 0 ? 'w' : 'r+';

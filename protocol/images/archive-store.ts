@@ -8,13 +8,15 @@ import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'n
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../base/errors.ts';
 import type { ImageDigest } from '../wire/ids.ts';
-import type { ImageArchive } from './image-archive.ts';
-import { packArchive } from './image-archive.ts';
+import type { ImageArchive, ImageContent } from './image-archive.ts';
+import { hashFolder, packArchive } from './image-archive.ts';
 import type { ImageSource } from './image-transfer.ts';
 
 export interface ArchiveStore extends ImageSource {
   /** Takes a packed file that is known to be right, so that it need not be packed again. */
   adopt(digest: ImageDigest, archive: ImageArchive, path: string): Promise<void>;
+  /** Removes what is packed of an image that is gone. */
+  forget(digest: ImageDigest): Promise<void>;
   /** Gives up what is being packed. */
   close(): Promise<void>;
 }
@@ -31,9 +33,12 @@ export function createArchiveStore(settings: {
   const archives = join(settings.folder, '.archives');
   const stopping = new AbortController();
   const packing = new Map<ImageDigest, Promise<ImageArchive>>();
+  const hashing = new Map<ImageDigest, Promise<ImageContent>>();
   const shortOf = (digest: ImageDigest): string => digest.slice(7, 39);
   const fileOf = (digest: ImageDigest): string => join(archives, `${shortOf(digest)}.tar.zst`);
   const noteOf = (digest: ImageDigest): string => join(archives, `${shortOf(digest)}.json`);
+  const contentOf = (digest: ImageDigest): string =>
+    join(archives, `${shortOf(digest)}.content.json`);
 
   /** What was packed before, when the image is still the one that was packed. */
   const findPacked = async (digest: ImageDigest, made: string): Promise<ImageArchive | null> => {
@@ -63,9 +68,45 @@ export function createArchiveStore(settings: {
     }
   };
   const note = async (digest: ImageDigest, archive: ImageArchive, image: string) => {
-    const aside = `${noteOf(digest)}.${process.pid}`;
-    await writeFile(aside, JSON.stringify({ image, archive }), { mode: 0o644 });
-    await rename(aside, noteOf(digest));
+    const { contentHash, contentBytes } = archive;
+    await noteContent(digest, { contentHash, contentBytes }, image);
+    await write(noteOf(digest), { image, archive });
+  };
+  /** Stays when the archive or the image itself goes: it says what the digest stands for. */
+  const noteContent = (digest: ImageDigest, content: ImageContent, image: string) =>
+    write(contentOf(digest), { image, content });
+  const write = async (path: string, value: object): Promise<void> => {
+    const aside = `${path}.${process.pid}`;
+    await writeFile(aside, JSON.stringify(value), { mode: 0o644 });
+    await rename(aside, path);
+  };
+  const findContent = async (digest: ImageDigest, made: string | null) => {
+    try {
+      const noted: unknown = JSON.parse(await readFile(contentOf(digest), 'utf8'));
+      const { content, image } = noted as { content: ImageContent; image: string };
+      const isRight = (made === null || image === made) && hashPattern.test(content.contentHash);
+      return isRight ? content : null;
+    } catch {
+      // Never described, or half written by a process that died.
+      return null;
+    }
+  };
+  const describe = async (digest: ImageDigest): Promise<ImageContent> => {
+    let made: string;
+    try {
+      made = await markOf(digest);
+    } catch (caught) {
+      // The image is gone from here; what it was is known, and others can give it.
+      const content = await findContent(digest, null);
+      if (content !== null) return content;
+      throw caught;
+    }
+    const noted = await findContent(digest, made);
+    if (noted !== null) return noted;
+    await mkdir(archives, { recursive: true });
+    const content = await hashFolder(join(settings.folder, shortOf(digest)), stopping.signal);
+    await noteContent(digest, content, made);
+    return content;
   };
   const pack = async (digest: ImageDigest): Promise<ImageArchive> => {
     const made = await markOf(digest);
@@ -100,6 +141,14 @@ export function createArchiveStore(settings: {
   };
 
   return {
+    describe(digest) {
+      let work = hashing.get(digest);
+      if (work === undefined) {
+        work = describe(digest).finally(() => hashing.delete(digest));
+        hashing.set(digest, work);
+      }
+      return work;
+    },
     archive(digest) {
       let work = packing.get(digest);
       if (work === undefined) {
@@ -123,9 +172,13 @@ export function createArchiveStore(settings: {
       await note(digest, archive, await markOf(digest));
       await evict(digest);
     },
+    async forget(digest) {
+      await rm(noteOf(digest), { force: true });
+      await rm(fileOf(digest), { force: true });
+    },
     async close() {
       stopping.abort();
-      await Promise.allSettled(packing.values());
+      await Promise.allSettled([...packing.values(), ...hashing.values()]);
     },
   };
 }

@@ -5,6 +5,7 @@
  * when its parent does, which the end of stdin tells.
  *
  *   pack FOLDER ARCHIVE                      writes tar + zstd, by way of a file aside
+ *   hash FOLDER                              says what that tar would be, and writes nothing
  *   unpack ARCHIVE FOLDER HASH BYTES         verifies the tar first, then unpacks into an empty folder
  *
  * The last line on stdout is JSON: the answer, or {code, message, fix} with exit code 1.
@@ -15,7 +16,7 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { PerigeeError, toError } from '../base/errors.ts';
-import type { ImageArchive } from './image-archive.ts';
+import type { ImageArchive, ImageContent } from './image-archive.ts';
 import { packImage } from './pack-image.ts';
 import { unpackImage } from './unpack-image.ts';
 
@@ -25,6 +26,7 @@ const level = 3;
 async function main(words: readonly string[]): Promise<unknown> {
   const [command, from = '', to = '', hash = '', bytes = ''] = words;
   if (command === 'pack') return await packFolder(from, to);
+  if (command === 'hash') return await hashContent(from);
   if (command === 'unpack') return await unpackArchive({ archive: from, folder: to, hash, bytes });
   throw new PerigeeError('invalid_request', `There is no command ${command}.`);
 }
@@ -48,6 +50,13 @@ async function packFolder(folder: string, archive: string): Promise<ImageArchive
   const [contentHash, contentBytes] = content.end();
   const [archiveHash, archiveBytes] = packed.end();
   return { contentHash, contentBytes, archiveHash, archiveBytes };
+}
+
+async function hashContent(folder: string): Promise<ImageContent> {
+  const content = createMeter();
+  for await (const chunk of content.pass(packImage(folder))) void chunk;
+  const [contentHash, contentBytes] = content.end();
+  return { contentHash, contentBytes };
 }
 
 async function unpackArchive(order: {

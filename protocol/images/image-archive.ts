@@ -3,11 +3,15 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { isErrorCode, PerigeeError } from '../base/errors.ts';
 
-/** What an image is on its way: the tar says what it is, the packed file where to go on after a cut. */
-export interface ImageArchive {
-  /** SHA-256 of the tar, lower-case hexadecimal; the same for every packer. */
+/** What an image is, whoever packs it. */
+export interface ImageContent {
+  /** SHA-256 of the tar, lower-case hexadecimal. */
   contentHash: string;
   contentBytes: number;
+}
+
+/** An image on its way: the tar says what it is, the packed file where to go on after a cut. */
+export interface ImageArchive extends ImageContent {
   /** SHA-256 of the packed file: packers of other versions may make others of the same tar. */
   archiveHash: string;
   archiveBytes: number;
@@ -22,6 +26,14 @@ export async function packArchive(
   signal: AbortSignal,
 ): Promise<ImageArchive> {
   return (await runWorker(['pack', order.folder, order.archive], { signal })) as ImageArchive;
+}
+
+/**
+ * What an image's folder would be as an archive, without making one.
+ * @throws PerigeeError image_invalid
+ */
+export async function hashFolder(folder: string, signal: AbortSignal): Promise<ImageContent> {
+  return (await runWorker(['hash', folder], { signal })) as ImageContent;
 }
 
 /**

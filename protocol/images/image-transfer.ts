@@ -1,6 +1,6 @@
 /**
- * Protocol `/perigee/image/1`: one request per stream, answered by a frame with what the image is
- * and, for a `get`, the packed file's raw bytes from some offset on. While the image is being packed,
+ * Protocol `/perigee/image/1`: one request per stream, answered by a frame with what the image is;
+ * for a `get` the packed file's raw bytes from some offset on follow. While the image is being packed,
  * `preparing` says every few seconds that somebody is there.
  *
  * Both a coordinator and a node serve it. What the image is, its tar's hash, is believed of the
@@ -13,7 +13,7 @@ import { checkFields, checkInteger, checkText, invalidField } from '../net/check
 import { closeMsMax, closing } from '../net/closing-stream.ts';
 import { createStreamReader, writeBytes, writeMessage } from '../net/stream-bytes.ts';
 import type { ImageDigest } from '../wire/ids.ts';
-import type { ImageArchive } from './image-archive.ts';
+import type { ImageArchive, ImageContent } from './image-archive.ts';
 
 export const imageProtocol = '/perigee/image/1';
 
@@ -24,11 +24,17 @@ export type ImageRequest =
 
 export type ImageAnswer =
   | { kind: 'preparing' }
+  | ({ kind: 'described' } & ImageContent)
   | ({ kind: 'ok'; offset: number } & ImageArchive)
   | { kind: 'refused'; code: string; message: string; fix: string };
 
 /** What a server of images needs. */
 export interface ImageSource {
+  /**
+   * What the image is; may take the time of reading it once.
+   * @throws PerigeeError not_found, also when the peer may not know that it exists
+   */
+  describe(digest: ImageDigest): Promise<ImageContent>;
   /**
    * The packed image; may take the time of packing.
    * @throws PerigeeError not_found, also when the peer may not know that it exists; disk_full
@@ -47,19 +53,30 @@ export async function serveImage(stream: Stream, source: ImageSource): Promise<v
   const reader = createStreamReader(stream);
   try {
     const request = checkRequest(await reader.readMessage());
-    const archive = await prepare(stream, () => source.archive(request.digest));
-    // Another packer's file cannot be gone on with: the asker begins anew.
-    const isSame = request.kind === 'get' && request.archiveHash === archive.archiveHash;
-    const offset = isSame ? Math.min(request.offset, archive.archiveBytes) : 0;
-    await writeMessage(stream, { kind: 'ok', offset, ...archive } satisfies ImageAnswer);
-    if (request.kind === 'get') {
-      const bytes = source.read(request.digest, archive, offset);
-      await pipe(bytes, (chunks) => writeBytes(stream, chunks));
+    if (request.kind === 'describe') {
+      const content = await prepare(stream, () => source.describe(request.digest));
+      await writeMessage(stream, { kind: 'described', ...content } satisfies ImageAnswer);
+    } else {
+      await sendArchive(stream, source, request);
     }
     await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
   } catch (caught) {
     await refuse(stream, toError(caught));
   }
+}
+
+async function sendArchive(
+  stream: Stream,
+  source: ImageSource,
+  request: Extract<ImageRequest, { kind: 'get' }>,
+): Promise<void> {
+  const archive = await prepare(stream, () => source.archive(request.digest));
+  // Another packer's file cannot be gone on with: the asker begins anew.
+  const isSame = request.archiveHash === archive.archiveHash;
+  const offset = isSame ? Math.min(request.offset, archive.archiveBytes) : 0;
+  await writeMessage(stream, { kind: 'ok', offset, ...archive } satisfies ImageAnswer);
+  const bytes = source.read(request.digest, archive, offset);
+  await pipe(bytes, (chunks) => writeBytes(stream, chunks));
 }
 
 async function prepare<Result>(stream: Stream, work: () => Promise<Result>): Promise<Result> {
@@ -97,10 +114,11 @@ async function refuse(stream: Stream, error: Error): Promise<void> {
  * Asks what an image is.
  * @throws PerigeeError not_found, unreachable, disk_full
  */
-export async function describeImage(stream: Stream, digest: ImageDigest): Promise<ImageArchive> {
+export async function describeImage(stream: Stream, digest: ImageDigest): Promise<ImageContent> {
   const { answer } = await ask(stream, { kind: 'describe', digest });
+  const { kind: _, ...content } = expectAnswer(stream, answer, 'described');
   await stream.close({ signal: AbortSignal.timeout(closeMsMax) });
-  return answer;
+  return content;
 }
 
 /** A packed image on its way. */
@@ -120,7 +138,7 @@ export async function downloadImage(
   request: Extract<ImageRequest, { kind: 'get' }>,
 ): Promise<ImageDownload> {
   const { answer, readBytes } = await ask(stream, request);
-  const { offset, ...archive } = answer;
+  const { kind: _, offset, ...archive } = expectAnswer(stream, answer, 'ok');
   if (offset !== 0 && offset !== request.offset) {
     const error = invalidField('image.offset', 'the offset that was asked for, or 0');
     stream.abort(error);
@@ -133,7 +151,7 @@ async function ask(
   stream: Stream,
   request: ImageRequest,
 ): Promise<{
-  answer: ImageArchive & { offset: number };
+  answer: Exclude<ImageAnswer, { kind: 'preparing' | 'refused' }>;
   readBytes(sizeBytes: number): AsyncIterable<Uint8Array>;
 }> {
   const reader = createStreamReader(stream);
@@ -146,13 +164,24 @@ async function ask(
         const code = isErrorCode(answer.code) ? answer.code : 'internal';
         throw new PerigeeError(code, answer.message, { fix: answer.fix });
       }
-      const { kind: _, ...rest } = answer;
-      return { answer: rest, readBytes: (sizeBytes) => reader.readBytes(sizeBytes) };
+      return { answer, readBytes: (sizeBytes) => reader.readBytes(sizeBytes) };
     }
   } catch (caught) {
     stream.abort(toError(caught));
     throw caught;
   }
+}
+
+/** The answer to what was asked; to anything else the stream is closed. */
+function expectAnswer<Kind extends ImageAnswer['kind']>(
+  stream: Stream,
+  answer: ImageAnswer,
+  kind: Kind,
+): Extract<ImageAnswer, { kind: Kind }> {
+  if (answer.kind === kind) return answer as Extract<ImageAnswer, { kind: Kind }>;
+  const error = invalidField('image.kind', kind);
+  stream.abort(error);
+  throw error;
 }
 
 function checkRequest(message: unknown): ImageRequest {
@@ -178,6 +207,12 @@ function checkAnswer(message: unknown): ImageAnswer {
   switch (fields['kind']) {
     case 'preparing':
       return { kind: 'preparing' };
+    case 'described':
+      return {
+        kind: 'described',
+        contentHash: checkHash(fields['contentHash'], 'image.contentHash'),
+        contentBytes: size(fields['contentBytes'], 'image.contentBytes'),
+      };
     case 'ok': {
       const archiveBytes = size(fields['archiveBytes'], 'image.archiveBytes');
       const offset = checkInteger(0, archiveBytes)(fields['offset'], 'image.offset');

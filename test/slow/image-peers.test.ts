@@ -104,7 +104,8 @@ it('a node takes an image from another one, goes on after kill -9, and runs task
   expect(cut).toBeLessThan(packedBytes);
   const given = readFileSync(join(imagesOf('has'), '.archives', `${short}.tar.zst`));
   expect(readFileSync(packed).equals(given)).toBe(true);
-  // The coordinator packed it once to say what it is, and sent none of it.
+  // The coordinator read it once to say what it is, and neither packed nor sent any of it.
+  expect(existsSync(join(imagesOf('origin'), '.archives', `${short}.tar.zst`))).toBe(false);
   expect(writtenBytes(coordinator) - before).toBeLessThan(packedBytes + otherBytesMax);
   expect(has.log()).not.toContain('An image has arrived.');
 

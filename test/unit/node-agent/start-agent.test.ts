@@ -97,6 +97,8 @@ async function startWorld(
         orphanedMs: options.orphanedMs ?? null,
       },
       imageArchivesBytesMax: 0,
+      imagesBytesMax: 2 ** 40,
+      imagesDiskFreeBytesMin: 0,
       tickMs: 10,
       reconnectMsMin: 5,
       reconnectMsMax: 20,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ImageDigest } from '../../../../protocol/wire/ids.ts';
+import type { ImageDigest, NamespaceName } from '../../../../protocol/wire/ids.ts';
 import type { TestMesh } from './mesh.ts';
 import { createMesh, grants, hello, image } from './mesh.ts';
 
@@ -45,6 +45,20 @@ describe('a node without the image', () => {
     expect(grants(mesh.submit(2))).toEqual(['b 1:0+1#1']);
     expect(grants(mesh.pass(999))).toEqual([]);
     expect(grants(mesh.pass(1))).toEqual(['a 1:1+1#1']);
+  });
+
+  it('gets the task of an image that only another node can give, while it can', () => {
+    const mesh = createMesh();
+    mesh.group();
+    const peerAddresses = ['/ip4/192.0.2.1/tcp/7'];
+    // It works for one namespace: what it says of an image is not believed by others.
+    mesh.join('c', { hello: { peerAddresses }, namespaces: ['team' as NamespaceName] });
+    joinWithout(mesh, 'a');
+    expect(grants(mesh.submit(1))).toEqual([]);
+    // Too small to run it itself.
+    const capacity = { slots: 1, cpus: 1, memoryBytes: 1, diskBytes: 1 };
+    mesh.join('b', { hello: { peerAddresses, capacity } });
+    expect(grants(mesh.pass(1_000))).toEqual(['a 1:0+1#1']);
   });
 
   it('does not wait for nodes that are gone', () => {

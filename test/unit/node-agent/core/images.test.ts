@@ -13,7 +13,13 @@ import {
 const digest = `sha256:${'9'.repeat(64)}` as ImageDigest;
 const here = groupSpec().imageDigest;
 const lacking = otherGroup('b', { imageDigest: digest });
-const failed = { kind: 'imageFailed', digest, message: 'the line broke', retryable: true } as const;
+const failed = {
+  kind: 'imageFailed',
+  digest,
+  message: 'the line broke',
+  retryable: true,
+  isFull: false,
+} as const;
 
 const fetches = (effects: ReturnType<ReturnType<typeof createBench>['turn']>): unknown[] =>
   effects.filter((effect) => effect.kind === 'fetchImage');
@@ -54,6 +60,38 @@ describe('an image that the node lacks', () => {
     expect(fetches(bench.turn(grant(lacking, [1])))).toHaveLength(1);
     expect(fetches(bench.turn(grant(lacking, [2])))).toHaveLength(0);
     expect(bench.state.images.get(digest)).toEqual({ kind: 'asked', failures: 0 });
+  });
+
+  it('gives its tasks back while the disk has no room for it, and tries again later', () => {
+    const bench = createBench({ images: [here], settings: { imageTriesMax: 1, imageFullMs: 500 } });
+    bench.turn(grant(lacking, [0, 1]));
+    const effects = bench.turn({ ...failed, isFull: true });
+    expect(kinds(effects)).toEqual(['warn', 'sendReturned', 'sendPull']);
+    expect(reported(effects)).toEqual([]);
+    expect(bench.state.attempts.size).toBe(0);
+    const again = bench.turn(grant(lacking, [2]));
+    expect(kinds(again)).toContain('sendReturned');
+    expect(fetches(again)).toEqual([]);
+    bench.pass(500);
+    expect(fetches(bench.turn(grant(lacking, [3])))).toEqual([{ kind: 'fetchImage', digest }]);
+  });
+
+  it('is asked for again when it was removed meanwhile, and nobody is blamed', () => {
+    const bench = createBench({ images: [here] });
+    bench.turn(grant(lacking, [0]));
+    bench.turn({ kind: 'blobReady', hash: functionBlob });
+    const [start] = bench
+      .turn({ kind: 'imageReady', digest })
+      .filter((effect) => effect.kind === 'startWorker');
+    expect(start).toBeDefined();
+    const worker = start?.worker ?? 0;
+    const effects = bench.turn(
+      { kind: 'imageLost', digest },
+      { kind: 'workerEnded', worker, end: { kind: 'asked' }, running: null },
+    );
+    expect(fetches(effects)).toEqual([{ kind: 'fetchImage', digest }]);
+    expect(kinds(effects)).not.toContain('startWorker');
+    expect(kinds(bench.turn({ kind: 'imageReady', digest }))).toContain('startWorker');
   });
 
   it('fails its tasks at once when nobody can have it', () => {

@@ -1,6 +1,7 @@
 /** Images over real libp2p streams between real folders, with holders that cut, lie or are away. */
 import { randomBytes } from 'node:crypto';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { ImageHolder } from '../../../../node-agent/images/image-fetcher.ts';
+import type { FetcherDeps, ImageHolder } from '../../../../node-agent/images/image-fetcher.ts';
 import { createImageFetcher } from '../../../../node-agent/images/image-fetcher.ts';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
 import type { ArchiveStore } from '../../../../protocol/images/archive-store.ts';
@@ -29,6 +30,7 @@ const short = digest.slice(7, 39);
 let folder = '';
 let pair: HostPair;
 let origin: ArchiveStore;
+let opened: Promise<unknown> = Promise.resolve();
 /** What was read of each holder: its name and the offset. */
 let reads: string[] = [];
 
@@ -47,11 +49,16 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const holder = (name: string, source: ImageSource): ImageHolder => ({
+const holder = (name: string, source: ImageSource, isTrusted = true): ImageHolder => ({
   name,
+  isTrusted,
   async open() {
-    const { near, far } = await pair.openStream();
+    // The pair tells its streams apart by their order alone.
+    const opening = opened.then(() => pair.openStream());
+    opened = opening;
+    const { near, far } = await opening;
     void serveImage(far, {
+      describe: source.describe,
       archive: source.archive,
       read(asked, archive, offset) {
         reads.push(`${name} ${offset}`);
@@ -63,14 +70,20 @@ const holder = (name: string, source: ImageSource): ImageHolder => ({
 });
 const away: ImageHolder = {
   name: 'away',
+  isTrusted: true,
   open: () => Promise.reject(new PerigeeError('unreachable')),
 };
 
-function fetcher(nodes: ImageHolder[], coordinator = holder('coordinator', origin), name = 'here') {
+function fetcher(
+  nodes: ImageHolder[],
+  coordinator = holder('coordinator', origin),
+  name = 'here',
+  makeRoom: FetcherDeps['makeRoom'] = async () => undefined,
+) {
   const images = join(folder, name);
   const archives = createArchiveStore({ folder: images, bytesMax: 1e9 });
   const log = { info: () => undefined, warn: () => undefined };
-  const deps = { coordinator, locate: async () => nodes, archives, log };
+  const deps = { coordinator, locate: async () => nodes, archives, makeRoom, log };
   return { images, archives, ...createImageFetcher(deps, { folder: images }) };
 }
 
@@ -79,6 +92,7 @@ const original = (): Buffer => python(join(folder, 'origin'));
 
 /** Ends the stream after so many bytes. */
 const cutting = (bytesMax: number): ImageSource => ({
+  describe: origin.describe,
   archive: origin.archive,
   async *read(asked, archive, offset) {
     let left = bytesMax;
@@ -90,6 +104,7 @@ const cutting = (bytesMax: number): ImageSource => ({
   },
 });
 const lying: ImageSource = {
+  describe: (asked) => origin.describe(asked),
   archive: (asked) => origin.archive(asked),
   async *read(asked, archive, offset) {
     for await (const chunk of origin.read(asked, archive, offset)) {
@@ -97,6 +112,15 @@ const lying: ImageSource = {
     }
   },
 };
+
+/** Another image that goes by the same digest. */
+function createOther(name: string): ArchiveStore {
+  const image = join(folder, name, short);
+  mkdirSync(join(image, 'rootfs/bin'), { recursive: true });
+  writeFileSync(join(image, 'image.json'), '{}');
+  writeFileSync(join(image, 'rootfs/bin/python'), randomBytes(3_000_000));
+  return createArchiveStore({ folder: join(folder, name), bytesMax: 1e9 });
+}
 
 describe('an image that a node lacks', () => {
   it('comes from a node that has it, and the coordinator only says what it is', async () => {
@@ -142,6 +166,85 @@ describe('an image that a node lacks', () => {
     await here.fetch(digest);
     expect(python(here.images).equals(original())).toBe(true);
     expect(reads).toEqual(['lying 0', 'peer 0']);
+  });
+
+  it('is not taken from one who has another image by its name, nor a cut file as the whole', async () => {
+    const other = createOther('other');
+    /** A sound archive, and not of this image. */
+    const impostor: ImageSource = {
+      ...other,
+      async archive(asked) {
+        const { contentHash, contentBytes } = await origin.describe(asked);
+        return { ...(await other.archive(asked)), contentHash, contentBytes };
+      },
+    };
+    /** Says that the first half is all there is. */
+    const halving: ImageSource = {
+      ...origin,
+      async archive(asked) {
+        const archive = await origin.archive(asked);
+        return { ...archive, archiveHash: '0'.repeat(64), archiveBytes: 1_000_000 };
+      },
+      async *read(asked, archive, offset) {
+        let left = 1_000_000;
+        for await (const chunk of origin.read(asked, archive, offset)) {
+          yield chunk.subarray(0, left);
+          left -= Math.min(left, chunk.length);
+          if (left === 0) return;
+        }
+      },
+    };
+    const nodes = [holder('impostor', impostor), holder('halving', halving)];
+    const here = fetcher([...nodes, holder('peer', origin)]);
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['impostor 0', 'halving 0', 'peer 0']);
+  });
+
+  it('that the coordinator lacks is what nodes that work for everyone agree on', async () => {
+    const nobody = holder('coordinator', createArchiveStore({ folder: '/nowhere', bytesMax: 1 }));
+    const here = fetcher([holder('one', origin), holder('two', origin)], nobody);
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+
+    const untrusted = fetcher([holder('one', origin, false)], nobody, 'untrusted');
+    await expect(untrusted.fetch(digest)).rejects.toMatchObject({ code: 'not_found' });
+    const liar = holder('liar', createOther('liar'));
+    const torn = fetcher([holder('one', origin), liar], nobody, 'torn');
+    await expect(torn.fetch(digest)).rejects.toMatchObject({ code: 'image_invalid' });
+  });
+
+  it('is asked for in one go where nobody but the coordinator has it', async () => {
+    const describe = (): never => {
+      throw new Error('The image is read once more than it need be.');
+    };
+    const here = fetcher([], holder('coordinator', { ...origin, describe }));
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(reads).toEqual(['coordinator 0']);
+  });
+
+  it('is known by what the coordinator once said when its files are gone from there', async () => {
+    await origin.describe(digest);
+    const peer = createArchiveStore({ folder: join(folder, 'peer'), bytesMax: 1e9 });
+    cpSync(join(folder, 'origin', short), join(folder, 'peer', short), {
+      recursive: true,
+      preserveTimestamps: true,
+    });
+    const before = original();
+    rmSync(join(folder, 'origin', short), { recursive: true });
+    const here = fetcher([holder('peer', peer, false)]);
+    await here.fetch(digest);
+    expect(python(here.images).equals(before)).toBe(true);
+  });
+
+  it('leaves nothing where there is no room for it, and takes none before that is known', async () => {
+    const full = async (): Promise<void> => {
+      throw new PerigeeError('disk_full', 'There is no room.');
+    };
+    const here = fetcher([holder('peer', origin)], undefined, 'full', full);
+    await expect(here.fetch(digest)).rejects.toMatchObject({ code: 'disk_full' });
+    expect(readdirSync(here.images)).toEqual([`.lock-${short}`]);
   });
 
   it('is refused by name when the coordinator does not know it', async () => {

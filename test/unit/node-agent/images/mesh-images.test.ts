@@ -1,5 +1,5 @@
 /** Two nodes' images over real libp2p: what one lacks comes from the other. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -19,6 +19,7 @@ import type { NodeImage } from '../../../../protocol/wire/task.ts';
 
 const base = `sha256:${'0a'.repeat(32)}` as ImageDigest;
 const layer = `sha256:${'0b'.repeat(32)}` as ImageDigest;
+const other = `sha256:${'0c'.repeat(32)}` as ImageDigest;
 const shortOf = (digest: ImageDigest): string => digest.slice(7, 39);
 
 let folder = '';
@@ -38,6 +39,7 @@ beforeEach(async () => {
     imageProtocol,
     (stream) =>
       serveImage(stream, {
+        describe: archives.describe,
         archive: archives.archive,
         read(digest) {
           throw new Error(`The coordinator is asked for the bytes of ${digest}.`);
@@ -63,6 +65,7 @@ function writeImages(images: string): void {
   const python = { implementation: 'CPython', version: '3.11.2', path: '/usr/bin/python3' };
   const common = { python, arch: process.arch, sizeBytes: 1 };
   mkdirSync(join(images, shortOf(base), 'rootfs'), { recursive: true });
+  mkdirSync(join(images, shortOf(other), 'rootfs'), { recursive: true });
   mkdirSync(join(images, shortOf(layer), 'site'), { recursive: true });
   writeFileSync(join(images, shortOf(layer), 'site', 'affine.py'), 'scale = 2\n');
   const write = (digest: ImageDigest, fields: object): void =>
@@ -71,6 +74,7 @@ function writeImages(images: string): void {
       JSON.stringify({ digest, ...common, ...fields }),
     );
   write(base, { name: 'perigee/python:py3.11', names: [] });
+  write(other, { name: 'perigee/python:py3.13', names: [] });
   write(layer, { base });
 }
 
@@ -79,8 +83,10 @@ async function createNode(
   home: string,
   members: () => LocatedNode[],
   namespaces: NamespaceName[] | null = null,
+  imagesBytesMax = 1e9,
 ) {
   const host = await createHost();
+  const lost: ImageDigest[] = [];
   const told: NodeImage[][] = [];
   const peers: Peers = createPeers({
     host,
@@ -96,6 +102,8 @@ async function createNode(
       host,
       peers,
       onChanged: (all) => told.push(all),
+      onLost: (digest) => lost.push(digest),
+      isWanted: () => false,
       log: { info: () => undefined, warn: () => undefined },
     },
     {
@@ -106,6 +114,8 @@ async function createNode(
         onSkipped: () => undefined,
       }),
       archivesBytesMax: 1_000_000,
+      imagesBytesMax,
+      diskFreeBytesMin: 0,
     },
   );
   opened.push(images);
@@ -116,13 +126,13 @@ async function createNode(
     images: images.list().map(({ digest }) => digest),
     assets: [],
   };
-  return { images, told, located };
+  return { images, told, lost, located };
 }
 
-async function createPair(namespaces: NamespaceName[] | null) {
+async function createPair(namespaces: NamespaceName[] | null, imagesBytesMax?: number) {
   const nodes: LocatedNode[] = [];
   const has = await createNode('has', () => nodes);
-  const lacks = await createNode('lacks', () => nodes, namespaces);
+  const lacks = await createNode('lacks', () => nodes, namespaces, imagesBytesMax);
   nodes.push(has.located, lacks.located);
   await has.images.serve();
   return { has, lacks };
@@ -136,7 +146,43 @@ describe('the images of a node', () => {
     const site = join(folder, 'lacks', 'images', shortOf(layer), 'site');
     expect(lacks.images.find(layer)).toMatchObject({ sitePath: site, names: [] });
     expect(existsSync(join(site, 'affine.py'))).toBe(true);
-    expect(lacks.told).toEqual([has.images.list()]);
+    const all = has.images.list();
+    expect(lacks.told).toEqual([all.filter(({ digest }) => digest !== other)]);
+  });
+
+  it('go for others when they are unused for longest, and that is told', async () => {
+    // Two of them fit, the third does not.
+    const { has, lacks } = await createPair(null, 8_000);
+    const { images, told, lost } = lacks;
+    await images.fetch(base);
+    const used = images.use(base);
+    expect(used).toMatchObject({ digest: base });
+    expect(readdirSync(join(folder, 'lacks/images/.uses'))).toHaveLength(1);
+    await images.fetch(other);
+    expect(images.list().map(({ digest }) => digest)).toEqual([base, other]);
+    if (used !== undefined) images.release(used);
+    expect(readdirSync(join(folder, 'lacks/images/.uses'))).toEqual([]);
+    // The base was used after the other one had come.
+    await images.fetch(layer);
+    expect(lost).toEqual([other]);
+    expect(images.use(other)).toBeUndefined();
+    expect(images.list().map(({ digest }) => digest)).toEqual([base, layer]);
+    expect(told.at(-1)).toEqual(images.list());
+    expect(existsSync(join(folder, 'lacks/images/.archives', `${shortOf(other)}.tar.zst`))).toBe(
+      false,
+    );
+    // What did not come over the mesh is nobody's to remove.
+    await has.images.fetch(base);
+    expect(has.images.list()).toHaveLength(3);
+  });
+
+  it('that somebody removed are missed when a sandbox wants them', async () => {
+    const { lacks } = await createPair(null);
+    await lacks.images.fetch(base);
+    rmSync(join(folder, 'lacks/images', shortOf(base)), { recursive: true });
+    expect(lacks.images.use(base)).toBeUndefined();
+    await lacks.images.fetch(base);
+    expect(lacks.images.use(base)).toMatchObject({ digest: base });
   });
 
   it('are those of set-up alone for a node that works for some namespaces', async () => {
