@@ -106,7 +106,12 @@ async function measureHits({ scene, sceneBytes, server, tell, uri }: CacheBench)
   for (let offset = 0; offset < sceneBytes; offset += 8 * mib) {
     check(scene, await cache.read(version, { offset, length: 8 * mib }, options), offset);
   }
-  tell('product', 'imagery: cached reads of 8 MiB in the agent', sceneBytes / mib / ((performance.now() - began) / 1_000), 'MiB/s');
+  tell(
+    'product',
+    'imagery: cached reads of 8 MiB in the agent',
+    sceneBytes / mib / ((performance.now() - began) / 1_000),
+    'MiB/s',
+  );
 }
 
 async function measureOrigin({ scene, sceneBytes, server, tell, uri }: CacheBench): Promise<void> {

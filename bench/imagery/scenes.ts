@@ -27,13 +27,33 @@ export interface BenchScenes {
 export function makeScenes(folder: string, side: number): BenchScenes {
   const make = (name: string, pixels: number, options: readonly string[]): string => {
     const size = ['-outsize', String(pixels), String(pixels), '-r', 'bilinear'];
-    const bands = ['-b', '2', '-b', '3', '-b', '4', '-ot', 'UInt16', '-scale', '0', '255', '0', '10000'];
+    const bands = [
+      '-b',
+      '2',
+      '-b',
+      '3',
+      '-b',
+      '4',
+      '-ot',
+      'UInt16',
+      '-scale',
+      '0',
+      '255',
+      '0',
+      '10000',
+    ];
     const path = join(folder, name);
     const created = options.flatMap((option) => ['-co', option]);
     execFileSync('gdal_translate', ['-q', ...bands, ...size, ...created, source, path]);
     return path;
   };
-  const tiled = ['TILED=YES', 'BLOCKXSIZE=512', 'BLOCKYSIZE=512', 'COMPRESS=DEFLATE', 'PREDICTOR=2'];
+  const tiled = [
+    'TILED=YES',
+    'BLOCKXSIZE=512',
+    'BLOCKYSIZE=512',
+    'COMPRESS=DEFLATE',
+    'PREDICTOR=2',
+  ];
   return {
     filled: make('filled.tif', side, tiled),
     whole: make('whole.tif', Math.floor(side / 2), tiled),
@@ -46,7 +66,11 @@ export async function startOrigin(
   files: Readonly<Record<string, string>>,
 ): Promise<AsyncDisposable & { url: string; host: string }> {
   const contents = Object.entries(files).map(([name, path]) => [name, readFileSync(path)] as const);
-  const answer = (response: ServerResponse, url: string, asked: { method: string; range: string }) => {
+  const answer = (
+    response: ServerResponse,
+    url: string,
+    asked: { method: string; range: string },
+  ) => {
     const file = contents.find(([name]) => url.endsWith(`/${name}`))?.[1];
     if (file === undefined) return response.writeHead(404).end('no such scene');
     const headers = { etag: JSON.stringify(url), 'accept-ranges': 'bytes' };

@@ -21,7 +21,8 @@ interface ListOptions extends ShowOptions {
 export function nodeList(context: CommandContext, name: string): Command {
   const shown = name === 'ls' ? 'node ls' : name;
   const command = describeCommand(name, {
-    summary: 'List the nodes: state, slots, isolation, what was last heard of each, and how its cache is hit.',
+    summary:
+      'List the nodes: state, slots, isolation, what was last heard of each, and how its cache is hit.',
     details: 'With and without --json, nodes that left are shown only with --all.',
     examples: [shown, `${shown} --all`, `${shown} --json`],
   }).option('--all', 'also the nodes that left (state gone)');
