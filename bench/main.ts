@@ -8,6 +8,8 @@ import { cpus, release, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Figure, Results } from './figures.ts';
 import { describeRows, summarize } from './figures.ts';
+import { measureImageryCache } from './imagery-cache.ts';
+import { measureImageryTasks } from './imagery-task.ts';
 import { measureLimits } from './limits/measure.ts';
 import { describePeers } from './peers/describe.ts';
 import { measurePeers } from './peers/measure.ts';
@@ -15,7 +17,7 @@ import { measureScenario, type ScenarioName, scenarioNames } from './product/mea
 import { checkout } from './product/mesh.ts';
 
 const usage = `npm run bench -- [peers [dask|ray|celery|hyperqueue|bullmq …]] [SCENARIO …] [--runs N] [--short] [--out FILE]
-Scenarios: ${scenarioNames.join(', ')}, limits; all by default.`;
+Scenarios: ${scenarioNames.join(', ')}, limits; all by default. imagery by its name alone.`;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -33,7 +35,12 @@ async function main(): Promise<void> {
     return;
   }
   const options = { runs: Number(values.runs), idleAgents: Number(values['idle-agents']) };
-  const figures = values.short ? await measureShort() : await measure(positionals, options);
+  const figures =
+    positionals[0] === 'imagery'
+      ? await measureImagery(values.short ? 1 : options.runs, values.short)
+      : values.short
+        ? await measureShort()
+        : await measure(positionals, options);
   const rows = summarize(figures);
   const results: Results = {
     commit: commit(),
@@ -56,6 +63,18 @@ async function measureShort(): Promise<Figure[]> {
     figures.push(...(await measureScenario(name, options)));
   }
   return [...figures, ...(await measureLimits())];
+}
+
+/** The cache alone, then as tasks read through it; the short form only sees that all of it runs. */
+async function measureImagery(runs: number, isShort: boolean): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    figures.push(...(await measureImageryCache({ sceneMib: isShort ? 32 : 256 })));
+  }
+  const size = isShort
+    ? { side: 2_048, reads: 10, seconds: 0.2 }
+    : { side: 5_120, reads: 200, seconds: 2 };
+  return [...figures, ...(await measureImageryTasks({ runs, ...size }))];
 }
 
 async function measure(

@@ -26,9 +26,12 @@ export async function runLines(
   const figures: Figure[] = [];
   for await (const line of createInterface({ input: child.stdout })) {
     if (!line.startsWith('{')) continue;
-    const { scenario, figure, unit } = JSON.parse(line) as Omit<Figure, 'of'>;
-    figures.push({ of, scenario, figure, unit });
-    process.stderr.write(`  ${of}: ${scenario} ${figure.toFixed(2)} ${unit}\n`);
+    const said = JSON.parse(line) as Omit<Figure, 'of'> & { of?: string };
+    const { scenario, figure, unit } = said;
+    // What it measured beside the product bears its own name.
+    const whose = said.of ?? of;
+    figures.push({ of: whose, scenario, figure, unit });
+    process.stderr.write(`  ${whose}: ${scenario} ${figure.toFixed(2)} ${unit}\n`);
   }
   const [code, signal] = (await ended) as [number | null, string | null];
   if (code !== 0) throw new Error(`${of} ended with ${code ?? signal}:\n${lastWords}`);

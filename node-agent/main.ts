@@ -193,6 +193,10 @@ async function startImagery(
   });
   cleanUps.push(() => cache.stop());
   await cache.start();
+  link.reads = () => {
+    const { hits, misses, cacheBytes, peerBytes, originBytes } = cache.stats();
+    return { hits, misses, cacheBytes, peerBytes, originBytes };
+  };
   const lazy = await mountLazyFiles(cache, settings, { log, cleanUps });
   link.mode = lazy === null ? 'whole' : 'lazy';
   return { cache, link, lazy };

@@ -169,6 +169,7 @@ export async function startAgent(
     measureLoad: () => measureLoad(profile.capacity.cpus),
     measureMemoryFree: () => measureMemoryFree(),
     measureDiskFree: async () => (await measureDisk(profile.dataFolder)).freeBytes,
+    measureReads: () => imagery?.reads() ?? null,
     onDiskMeasured: (diskFreeBytes) => driver.dispatch({ kind: 'healthMeasured', diskFreeBytes }),
     warn,
   });

@@ -10,7 +10,7 @@ import type {
   NodeId,
   SessionNumber,
 } from '../../protocol/wire/ids.ts';
-import type { ImageryMode } from '../../protocol/wire/messages.ts';
+import type { ImageryMode, ImageryReads } from '../../protocol/wire/messages.ts';
 import type {
   Capacity,
   GroupSpec,
@@ -225,6 +225,8 @@ export interface CoreNode {
   load: number;
   memoryFreeBytes: number;
   diskFreeBytes: number;
+  /** What its tasks read of imagery since its agent began; null while it has said nothing. */
+  imageryReads: ImageryReads | null;
   story: StoryLine[];
 }
 

@@ -10,7 +10,7 @@ import type {
   SessionNumber,
   TaskRef,
 } from '../../protocol/wire/ids.ts';
-import type { Hello } from '../../protocol/wire/messages.ts';
+import type { Hello, ImageryReads } from '../../protocol/wire/messages.ts';
 import type { AttemptOutcome, GroupSpec, NodeImage, TaskAssets } from '../../protocol/wire/task.ts';
 import type { KnownImage } from './entities.ts';
 
@@ -43,6 +43,8 @@ export type CoordinatorEvent =
       load: number;
       memoryFreeBytes: number;
       diskFreeBytes: number;
+      /** Null when the node said nothing of it. */
+      imageryReads?: ImageryReads | null;
     } & FromNode)
   | ({ kind: 'nodePulled'; heldMax: number } & FromNode)
   | ({ kind: 'attemptsStarted'; attempts: readonly AttemptRef[] } & FromNode)

@@ -71,6 +71,7 @@ export function takeHeartbeat(turn: Turn, node: CoreNode, event: Event<'heartbea
   node.load = event.load;
   node.memoryFreeBytes = event.memoryFreeBytes;
   node.diskFreeBytes = event.diskFreeBytes;
+  node.imageryReads = event.imageryReads ?? null;
 }
 
 /** How much the node is willing to hold; the first pull makes it ready. */
@@ -124,6 +125,7 @@ export function createNode(id: NodeId, now: number): CoreNode {
     load: 0,
     memoryFreeBytes: 0,
     diskFreeBytes: 0,
+    imageryReads: null,
     story: [],
   };
 }

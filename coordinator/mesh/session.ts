@@ -185,8 +185,8 @@ export function startSession(
       case 'hello':
         throw new PerigeeError('frame_invalid', 'A session has one hello.');
       case 'heartbeat': {
-        const { load, memoryFreeBytes, diskFreeBytes } = message;
-        deps.dispatch({ kind: 'heartbeatHeard', ...from, load, memoryFreeBytes, diskFreeBytes });
+        const { kind: _, imageryReads = null, ...health } = message;
+        deps.dispatch({ kind: 'heartbeatHeard', ...from, ...health, imageryReads });
         return;
       }
       case 'pull':

@@ -319,7 +319,8 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
     for (let attempt = 1; attempt <= 2; attempt += 1) {
       const piece = await held.use(asset, index);
       if (piece !== undefined) {
-        counts.count(assetId(asset.meta.uri), 'cache', attempt === 1 ? piece.bytes : 0);
+        // After it was brought it has been counted as what it was.
+        if (attempt === 1) counts.count(assetId(asset.meta.uri), 'cache', piece.bytes);
         return store.pathOf(asset.key, piece);
       }
       // By its number: the only block of an empty file lies in no range.

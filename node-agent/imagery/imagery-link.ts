@@ -5,7 +5,7 @@
 import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { AssetId, NodeId } from '../../protocol/wire/ids.ts';
 import { holdingsChangesMax } from '../../protocol/wire/limits.ts';
-import type { AgentMessage, ImageryMode } from '../../protocol/wire/messages.ts';
+import type { AgentMessage, ImageryMode, ImageryReads } from '../../protocol/wire/messages.ts';
 import type { Peers } from '../mesh/peers.ts';
 import type { OriginShares } from './origins/origin-shares.ts';
 import type { PeerDirectory } from './peers/port.ts';
@@ -21,6 +21,8 @@ export interface ImageryLink extends PeerDirectory {
   readonly origins: OriginShares;
   /** How large assets come to tasks. */
   mode: ImageryMode;
+  /** What tasks have read; null while there is no cache. */
+  reads: () => ImageryReads | null;
   /** Bytes on disk of one version of an asset, as one credential reads it; 0 when it is gone. */
   heldChanged(asset: AssetId, key: string, bytes: number): void;
   connect(ends: ImageryLinkEnds): void;
@@ -131,6 +133,7 @@ export function createImageryLink(
 
   return {
     mode: 'whole',
+    reads: () => null,
     origins,
     heldChanged(asset, key, bytes) {
       const versions = held.get(asset) ?? new Map<string, number>();

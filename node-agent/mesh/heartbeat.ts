@@ -1,5 +1,5 @@
 /** Renews the node's leases in a fixed rhythm while a session stands, however busy the node is. */
-import type { Heartbeat } from '../../protocol/wire/messages.ts';
+import type { Heartbeat, ImageryReads } from '../../protocol/wire/messages.ts';
 
 export interface HeartbeatRhythm {
   /** A session stands; `intervalMs` is the coordinator's wish. */
@@ -14,6 +14,8 @@ export function createHeartbeat(deps: {
   measureLoad(): number;
   measureMemoryFree(): number;
   measureDiskFree(): Promise<number>;
+  /** What was read of imagery; null without a cache. */
+  measureReads(): ImageryReads | null;
   onDiskMeasured(freeBytes: number): void;
   warn(message: string): void;
 }): HeartbeatRhythm {
@@ -33,12 +35,14 @@ export function createHeartbeat(deps: {
     }
   };
   const beat = (): void => {
+    const reads = deps.measureReads();
     // First the beat: a network file system that hangs must not cost the leases.
     deps.send({
       kind: 'heartbeat',
       load: deps.measureLoad(),
       memoryFreeBytes: deps.measureMemoryFree(),
       diskFreeBytes,
+      ...(reads === null ? {} : { imageryReads: reads }),
     });
     void measureDisk();
   };

@@ -70,6 +70,7 @@ import {
 import { checkOutputs } from './check-outputs.ts';
 import {
   checkHoldings,
+  checkImageryReads,
   checkLocate,
   checkLocated,
   checkOriginDemand,
@@ -128,6 +129,7 @@ export function checkAgentMessage(message: unknown): AgentMessage {
         load: checkNumber(0, 1e6)(fields['load'], 'heartbeat.load'),
         memoryFreeBytes: checkSize(fields['memoryFreeBytes'], 'heartbeat.memoryFreeBytes'),
         diskFreeBytes: checkSize(fields['diskFreeBytes'], 'heartbeat.diskFreeBytes'),
+        ...checkImageryReads(fields['imageryReads']),
       };
     case 'pull':
       return { kind, heldMax: checkInteger(0, heldAttemptsMax)(fields['heldMax'], 'pull.heldMax') };

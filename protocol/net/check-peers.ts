@@ -10,6 +10,7 @@ import {
 } from '../wire/limits.ts';
 import type {
   Holdings,
+  ImageryReads,
   Locate,
   Located,
   LocatedNode,
@@ -55,6 +56,23 @@ export function checkHoldings(fields: Fields): Holdings {
     full: checkBoolean(fields['full'], 'holdings.full'),
     add: checkList(checkHolding, holdingsChangesMax)(fields['add'], 'holdings.add'),
     drop: checkList(checkAsset, holdingsChangesMax)(fields['drop'], 'holdings.drop'),
+  };
+}
+
+/** What was read of imagery; nothing when it was left out. */
+export function checkImageryReads(value: unknown): { imageryReads?: ImageryReads } {
+  if (value === undefined) return {};
+  const fields = checkFields(value, 'heartbeat.imageryReads');
+  const count = (name: keyof ImageryReads): number =>
+    checkCount(fields[name], `heartbeat.imageryReads.${name}`);
+  return {
+    imageryReads: {
+      hits: count('hits'),
+      misses: count('misses'),
+      cacheBytes: count('cacheBytes'),
+      peerBytes: count('peerBytes'),
+      originBytes: count('originBytes'),
+    },
   };
 }
 

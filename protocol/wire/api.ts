@@ -286,6 +286,17 @@ export interface NodeView {
   network: boolean;
   /** What its imagery cache held by its latest word. */
   holdings: { assets: number; bytes: number };
+  /** What its tasks read of imagery since its agent began, by source; null while nothing was read. */
+  imageryReads: {
+    /** Reads of blocks that the cache had, and those that it had not. */
+    hits: number;
+    misses: number;
+    hitRate: number;
+    cacheBytes: number;
+    /** From other nodes. */
+    peerBytes: number;
+    originBytes: number;
+  } | null;
   instance: InstanceId | null;
   pid: number;
   joinedAt: Timestamp;

@@ -63,6 +63,16 @@ export interface Hello {
   draining: boolean;
 }
 
+/** What tasks read of imagery on a node, by where it came from, since its agent began. */
+export interface ImageryReads {
+  /** Reads of blocks that the cache had, and those that it had not. */
+  hits: number;
+  misses: number;
+  cacheBytes: number;
+  peerBytes: number;
+  originBytes: number;
+}
+
 /** Renews the leases of everything the node holds. */
 export interface Heartbeat {
   kind: 'heartbeat';
@@ -70,6 +80,8 @@ export interface Heartbeat {
   load: number;
   memoryFreeBytes: number;
   diskFreeBytes: number;
+  /** Left out by an agent without a cache of imagery, or whose cache was not read yet. */
+  imageryReads?: ImageryReads;
 }
 
 /** How many attempts the node is willing to hold in all; absolute, so a lost one does no harm. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { NodeView } from '../../protocol/wire/api.ts';
 import type { Mesh } from '../chaos/mesh.ts';
 import { startMesh } from '../chaos/mesh.ts';
 import type { Scripts } from '../chaos/scripts.ts';
@@ -62,6 +63,27 @@ print('nodes %d' % len(nodes))
     expect(origin.bytesSent).toBeGreaterThanOrEqual(sceneBytes.length);
     // Each node may hold one block of the other's against 64 KiB of the origin.
     expect(origin.bytesSent).toBeLessThanOrEqual(sceneBytes.length + 2 * 64 * 1024);
+  });
+
+  it('shows in the nodes’ hit rates and sources, in a table and as JSON', async () => {
+    const read = async (): Promise<NodeView[]> => {
+      const { stdout } = await runInProcess(['nodes', '--json'], mesh.environment);
+      return JSON.parse(stdout) as NodeView[];
+    };
+    let reads: NonNullable<NodeView['imageryReads']>[] = [];
+    const sum = (name: 'hits' | 'misses' | 'peerBytes' | 'originBytes'): number =>
+      reads.reduce((sofar, one) => sofar + one[name], 0);
+    const look = async (): Promise<{ hits: number; misses: number }> => {
+      reads = (await read()).flatMap(({ imageryReads }) => imageryReads ?? []);
+      return { hits: sum('hits'), misses: sum('misses') };
+    };
+    // 20 tasks opened it; on each node the first one missed. Nodes tell it with their heartbeats.
+    await expect.poll(look, { timeout: 10_000, interval: 300 }).toEqual({ hits: 18, misses: 2 });
+    expect(sum('peerBytes') + sum('originBytes')).toBe(2 * sceneBytes.length);
+    for (const one of reads) expect(one.hitRate).toBe(one.hits / (one.hits + one.misses));
+    const { stdout } = await runInProcess(['nodes'], { ...mesh.environment, COLUMNS: '300' });
+    const [node] = reads;
+    expect(stdout).toContain(`${Math.floor((node?.hitRate ?? 0) * 100)} %`);
   });
 
   it('is told of by both nodes, as the command line shows', async () => {

@@ -70,6 +70,7 @@ function commonView(
     imagery: profile?.imagery ?? 'none',
     network: profile?.network ?? false,
     holdings: 'holdings' in node ? describeHoldings(node) : { assets: 0, bytes: 0 },
+    imageryReads: 'imageryReads' in node ? readsView(node.imageryReads) : null,
     instance: profile?.instance ?? null,
     pid: profile?.pid ?? 0,
     joinedAt: formatTime(node.joinedAtMs),
@@ -78,4 +79,10 @@ function commonView(
     software: profile?.software ?? '',
     story: node.story.map((line) => ({ at: formatTime(line.atMs), text: line.text })),
   };
+}
+
+/** Null until something was read. */
+function readsView(reads: CoreNode['imageryReads']): NodeView['imageryReads'] {
+  if (reads === null || reads.hits + reads.misses === 0) return null;
+  return { ...reads, hitRate: reads.hits / (reads.hits + reads.misses) };
 }

@@ -21,7 +21,8 @@ interface ListOptions extends ShowOptions {
 export function nodeList(context: CommandContext, name: string): Command {
   const shown = name === 'ls' ? 'node ls' : name;
   const command = describeCommand(name, {
-    summary: 'List the nodes: state, slots, isolation and what was last heard of each.',
+    summary:
+      'List the nodes: state, slots, isolation, what was last heard of each, and how its cache is hit.',
     details: 'With and without --json, nodes that left are shown only with --all.',
     examples: [shown, `${shown} --all`, `${shown} --json`],
   }).option('--all', 'also the nodes that left (state gone)');
@@ -49,8 +50,22 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'cpus', text: (node) => String(node.cpus), align: 'right' },
   { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
   { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
+  { title: 'cache hits', text: hitRateOf, align: 'right' },
+  { title: 'cache/nodes/origins', text: sourcesOf },
   { title: 'images', text: (node) => node.images.join(', ') },
 ];
+
+/** Of the reads of imagery, those that the node's own cache answered. */
+function hitRateOf({ imageryReads }: NodeView): string {
+  return imageryReads === null ? '-' : `${Math.floor(imageryReads.hitRate * 100)} %`;
+}
+
+/** Where what was read of imagery came from. */
+function sourcesOf({ imageryReads }: NodeView): string {
+  if (imageryReads === null) return '-';
+  const { cacheBytes, peerBytes, originBytes } = imageryReads;
+  return [cacheBytes, peerBytes, originBytes].map(formatBytes).join('/');
+}
 
 function stateOf(node: NodeView): string {
   const notes = [

@@ -19,6 +19,10 @@ MOUNT_ROOT = '/data'
 #: For `nodata` of `write`: that of ``like``.
 LIKES = object()
 
+#: Paths of whole files that this process was given, by URI; as many as a task may open.
+_whole = {}
+_WHOLE_MAX = 1000
+
 _NAME = re.compile(r'^[A-Za-z0-9][A-Za-z0-9_.-]*$')
 
 
@@ -253,8 +257,18 @@ def _open(uri):
     if uri.startswith('data:'):
         return _open_mounted(uri), True
     if channel.is_inside():
+        # A whole file stays what it is and where it is until the task ends, and no path is given twice:
+        # while it is there, nothing has to be asked.
+        path = _whole.get(uri)
+        if path is not None and os.path.exists(path):
+            return path, True
         answer = channel.ask({'kind': 'open', 'uri': uri})
-        return str(answer['path']), answer.get('way') != 'lazy'
+        path, is_whole = str(answer['path']), answer.get('way') != 'lazy'
+        if is_whole:
+            if len(_whole) >= _WHOLE_MAX:
+                _whole.clear()
+            _whole[uri] = path
+        return path, is_whole
     path = _local_path(uri)
     if not os.path.exists(path):
         raise AssetNotFoundError('There is no file %s on this machine.' % path)

@@ -103,6 +103,14 @@ const grant = {
 const agentMessages = [
   hello,
   { kind: 'heartbeat', load: 0.5, memoryFreeBytes: 1, diskFreeBytes: 2 },
+  {
+    kind: 'heartbeat',
+    load: 0.5,
+    memoryFreeBytes: 1,
+    diskFreeBytes: 2,
+    imageryReads: { hits: 3, misses: 1, cacheBytes: 30, peerBytes: 10, originBytes: 0 },
+  },
+  { kind: 'originDemand', origins: [{ origin: '0123456789abcdef', wanted: 3, pauseMs: null }] },
   { kind: 'pull', heldMax: 4 },
   { kind: 'started', attempts: [ref] },
   { kind: 'report', report: 1, outcomes: [outcome] },
@@ -127,6 +135,13 @@ const coordinatorMessages = [
   { kind: 'ack', report: 3 },
   { kind: 'cancel', attempts: [ref] },
   { kind: 'drain' },
+  {
+    kind: 'originShares',
+    nodes: 2,
+    requestsMax: 6,
+    perSecondMax: 9.5,
+    origins: [{ origin: '0123456789abcdef', requests: 1, perSecond: 0.5, pauseMs: 20 }],
+  },
   { kind: 'undrain' },
 ];
 
