@@ -214,6 +214,8 @@ export interface CoreNode {
   reservedFor: Group | null;
   /** Assets in its cache, and their bytes. */
   readonly holdings: Map<AssetId, number>;
+  /** Bytes of `holdings` that no other node holds. */
+  uniqueBytes: number;
   /** The latest word on them; null before the first. */
   holdingsTold: { readonly epoch: number; readonly sequence: number } | null;
   load: number;

@@ -120,6 +120,7 @@ export function createNode(id: NodeId, now: number): CoreNode {
     crashes: new Map(),
     reservedFor: null,
     holdings: new Map(),
+    uniqueBytes: 0,
     holdingsTold: null,
     load: 0,
     memoryFreeBytes: 0,
