@@ -162,6 +162,10 @@ export const settingsTable = {
     default: core.leaseMs,
     doc: 'Silence after which a node has lost what it held.',
   }),
+  drainMsMax: milliseconds({
+    default: core.drainMsMax,
+    doc: 'How long a draining node may run on what it holds; then that is run elsewhere, uncharged.',
+  }),
   nodeIdleMs: milliseconds({
     default: 20_000,
     doc: 'Idle time after which a local-process node retires.',

@@ -279,6 +279,7 @@ function coreSettings(settings: CoordinatorSettings): CoreSettings {
   const {
     suspectMs,
     leaseMs,
+    drainMsMax,
     retryDelayBaseMs,
     retryDelayMaxMs,
     retryElsewhereMs,
@@ -290,6 +291,7 @@ function coreSettings(settings: CoordinatorSettings): CoreSettings {
     ...defaultCoreSettings,
     suspectMs,
     leaseMs,
+    drainMsMax,
     retryDelayBaseMs,
     retryDelayMaxMs,
     retryElsewhereMs,

@@ -153,6 +153,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
           request: null,
           node: order.node,
           by: 'autoscaler',
+          reason: order.reason,
         });
         return;
       case 'undrain':

@@ -156,7 +156,13 @@ export type NodePhase =
   /** Welcomed; has not pulled yet. */
   | { kind: 'joining' }
   | { kind: 'ready' }
-  | { kind: 'draining'; by: 'node' | 'operator' | 'autoscaler'; sinceMs: number };
+  | {
+      kind: 'draining';
+      by: 'node' | 'operator' | 'autoscaler';
+      /** For people; empty when nobody has said. */
+      reason: string;
+      sinceMs: number;
+    };
 
 /** What a node said of itself in its latest hello. */
 export interface NodeProfile {

@@ -213,7 +213,10 @@ export function startSession(
         );
         return;
       case 'drainAsked':
-        deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });
+        deps.dispatch({
+          kind: 'nodeDrainAsked',
+          ...{ request: null, node, by: 'node', reason: message.reason },
+        });
         return;
       case 'goodbye':
         deps.dispatch({ kind: 'nodeLeft', ...from });

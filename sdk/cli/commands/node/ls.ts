@@ -50,6 +50,7 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
   { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
   { title: 'images', text: (node) => [...new Set(node.images)].join(', ') },
+  { title: 'draining', text: (node) => node.draining ?? '' },
 ];
 
 function stateOf(node: NodeView): string {
