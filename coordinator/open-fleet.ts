@@ -108,7 +108,6 @@ function openBootstrap(deps: OpenFleetDeps, pools: readonly OpenPool[]): Bootstr
       clock: { nowMs: () => Date.now() },
       url: () => settings.bootUrl || deps.listeningUrl(),
       joinAddress: () => deps.joinAddress,
-      images: async () => (await deps.images.list()).map(({ digest }) => digest),
       kindOf: (pool) => find(pool)?.provider.kind,
     },
     {
