@@ -59,6 +59,7 @@ export async function openFleet(
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
       callMsMax: fleetCallMsMax,
+      goneKeptMs: settings.instanceKeepMs,
       lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
   );

@@ -197,6 +197,10 @@ export const settingsTable = {
     doc: 'Memory of one local-process node; 0 for its share of 9/10 of the machine.',
   }),
   fleetTickMs: milliseconds({ default: 250, doc: 'Longest time between two looks at the fleet.' }),
+  instanceKeepMs: milliseconds({
+    default: 7 * 24 * 3_600_000,
+    doc: 'How long instances that are gone are kept; what they cost, and the latest events, are kept for good.',
+  }),
   stopMsMax: milliseconds({
     default: 4_000,
     doc: 'For local-process nodes to end when the coordinator stops; then they are killed.',

@@ -106,6 +106,8 @@ export function openSqliteStore(file: string): Store {
     hasUploaded: (...args) => perform(() => blobs.hasUploaded(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
+    pruneInstances: (...args) => perform(() => administration.pruneInstances(...args)),
+    prunedCosts: () => perform(() => administration.prunedCosts()),
     saveImage: (...args) => perform(() => images.save(...args)),
     listImages: () => perform(() => images.list()),
     appendImageLog: (...args) => perform(() => images.appendLog(...args)),
