@@ -59,6 +59,7 @@ export async function openFleet(
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
       callMsMax: fleetCallMsMax,
+      goneKeptMs: settings.instanceKeepMs,
       lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
   );
@@ -109,7 +110,6 @@ function openBootstrap(deps: OpenFleetDeps, pools: readonly OpenPool[]): Bootstr
       clock: { nowMs: () => Date.now() },
       url: () => settings.bootUrl || deps.listeningUrl(),
       joinAddress: () => deps.joinAddress,
-      images: async () => (await deps.images.list()).map(({ digest }) => digest),
       kindOf: (pool) => find(pool)?.provider.kind,
     },
     {

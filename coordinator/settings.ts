@@ -144,6 +144,10 @@ export const settingsTable = {
     default: core.leaseMs,
     doc: 'Silence after which a node has lost what it held.',
   }),
+  drainMsMax: milliseconds({
+    default: core.drainMsMax,
+    doc: 'How long a draining node may run on what it holds; then that is run elsewhere, uncharged.',
+  }),
   nodeIdleMs: milliseconds({
     default: 20_000,
     doc: 'Idle time after which a local-process node retires.',
@@ -175,6 +179,10 @@ export const settingsTable = {
     doc: 'Memory of one local-process node; 0 for its share of 9/10 of the machine.',
   }),
   fleetTickMs: milliseconds({ default: 250, doc: 'Longest time between two looks at the fleet.' }),
+  instanceKeepMs: milliseconds({
+    default: 7 * 24 * 3_600_000,
+    doc: 'How long instances that are gone are kept; what they cost, and the latest events, are kept for good.',
+  }),
   stopMsMax: milliseconds({
     default: 4_000,
     doc: 'For local-process nodes to end when the coordinator stops; then they are killed.',

@@ -296,6 +296,7 @@ function coreSettings(settings: CoordinatorSettings): CoreSettings {
   const {
     suspectMs,
     leaseMs,
+    drainMsMax,
     retryDelayBaseMs,
     retryDelayMaxMs,
     retryElsewhereMs,
@@ -307,6 +308,7 @@ function coreSettings(settings: CoordinatorSettings): CoreSettings {
     ...defaultCoreSettings,
     suspectMs,
     leaseMs,
+    drainMsMax,
     retryDelayBaseMs,
     retryDelayMaxMs,
     retryElsewhereMs,

@@ -132,7 +132,7 @@ export function createDriver(
         deps.link.send({ kind: 'returned', attempts: [...effect.attempts] });
         break;
       case 'sendDrainAsked':
-        deps.link.send({ kind: 'drainAsked' });
+        deps.link.send({ kind: 'drainAsked', reason: effect.reason });
         break;
       case 'sendGoodbye':
         deps.link.send({ kind: 'goodbye' });

@@ -141,7 +141,7 @@ async function runAgent(
   if (settings.notices === 'ec2' || settings.notices === 'gce') {
     const onNotice = (reason: string): void => {
       log.warn({ reason }, 'This machine is taken back: draining.');
-      agent.drain();
+      agent.drain(reason);
     };
     const watched = {
       kind: settings.notices as NoticeKind,
@@ -152,7 +152,7 @@ async function runAgent(
   }
   stop.onFirst(() => {
     log.info({}, 'Asked to stop: running tasks are finished first; a second signal ends them.');
-    agent.drain();
+    agent.drain('Its process was asked to stop.');
   });
   return exitCodeOf(await agent.finished, agent);
 }

@@ -75,7 +75,7 @@ export interface Agent extends AsyncDisposable {
   /** Resolves when the agent wants to leave: drained, orphaned or refused. Call `stop` then. */
   readonly finished: Promise<ExitReason>;
   /** SIGTERM: takes nothing new, finishes what runs, says goodbye. */
-  drain(): void;
+  drain(reason: string): void;
   /** Ends everything at once; idempotent. The runner and the host are the caller's. */
   stop(): Promise<void>;
   /** To read only. */
@@ -212,6 +212,9 @@ export async function startAgent(
         heartbeat.begin(welcome.settings.heartbeatMs);
       },
       onMessage(message) {
+        if (message.kind === 'drain') {
+          log.info({ reason: message.reason }, 'Draining: the coordinator asked for it.');
+        }
         // Who has what is between the shells: no decision of the core hangs on it.
         if (message.kind === 'located') peers.take(message);
         else if (message.kind === 'holdingsAsked') imagery?.tellAll();
@@ -254,7 +257,7 @@ export async function startAgent(
   };
   return {
     finished: driver.finished,
-    drain: () => driver.dispatch({ kind: 'stopAsked' }),
+    drain: (reason) => driver.dispatch({ kind: 'stopAsked', reason }),
     stop,
     [Symbol.asyncDispose]: stop,
     state,

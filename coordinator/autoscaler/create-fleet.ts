@@ -24,21 +24,21 @@ import { stepFleet } from './lifecycle/step.ts';
 import { planFleet } from './plan/plan-fleet.ts';
 import type { InstanceShape, Provider } from './provider-port.ts';
 import { ProviderFailure } from './provider-port.ts';
-import { loadFleet, saveOffers, tieNodes, toRow } from './records.ts';
+import type { FleetStore } from './records.ts';
+import { loadFleet, saveLearned, tieNodes, toRow } from './records.ts';
 
 export interface FleetDeps {
   driver: Pick<Driver, 'dispatch' | 'onTick' | 'state'>;
-  store: Pick<
-    Store,
-    | 'listInstances'
-    | 'saveInstance'
-    | 'getMeta'
-    | 'setMeta'
-    | 'saveFleetEvent'
-    | 'listFleetEvents'
-    | 'findNode'
-    | 'listTokens'
-  >;
+  store: FleetStore &
+    Pick<
+      Store,
+      | 'saveInstance'
+      | 'pruneInstances'
+      | 'saveFleetEvent'
+      | 'listFleetEvents'
+      | 'findNode'
+      | 'listTokens'
+    >;
   /** In order of preference. */
   pools: readonly { spec: PoolSpec; provider: Provider; faults: readonly string[] }[];
   /** What an instance runs at its first boot; empty for those that are processes. */
@@ -60,6 +60,8 @@ export interface FleetShellSettings {
   stopMsMax: number;
   /** For one call of a provider; then it counts as not answered. */
   callMsMax: number;
+  /** How long instances that are gone are kept in the store. */
+  goneKeptMs: number;
   lifecycle: LifecycleSettings;
 }
 
@@ -83,6 +85,8 @@ export interface Fleet {
 
 /** Looks are at least so far apart: thousands of ticks a second need no thousand plans. */
 const lookGapMs = 20;
+/** Between two looks for instances that are long gone. */
+const pruneEveryMs = 3_600_000;
 
 export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Fleet {
   const { driver, store, clock, log } = deps;
@@ -103,7 +107,9 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   let tickTimer: NodeJS.Timeout | undefined;
   let unsubscribe: (() => void) | undefined;
   let stopping: Promise<void> | undefined;
-  let boots = 0;
+  /** What was learned, as it is in the store. */
+  let learned = '';
+  let prunedAtMs = Number.NEGATIVE_INFINITY;
   /** Orders of all turns so far, performed one after the other. */
   let performing: Promise<void> = Promise.resolve();
   const creations = new Set<Promise<void>>();
@@ -160,6 +166,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
           request: null,
           node: order.node,
           by: 'autoscaler',
+          reason: order.reason,
         });
         return;
       case 'undrain':
@@ -256,7 +263,8 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
         isStopping: false,
       },
     });
-    await noteBoots();
+    learned = await saveLearned(store, state, learned);
+    await prune();
   };
   /** The agent probes what its machine can isolate; the process pool's shape follows it. */
   const noticeIsolation = (): void => {
@@ -270,13 +278,11 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
       }
     }
   };
-  const noteBoots = async (): Promise<void> => {
-    let sum = 0;
-    for (const pool of state.pools.values())
-      for (const { boots } of pool.offers.values()) sum += boots;
-    if (sum === boots) return;
-    boots = sum;
-    await saveOffers(store, state);
+  const prune = async (): Promise<void> => {
+    const nowMs = clock.nowMs();
+    if (nowMs - prunedAtMs < pruneEveryMs) return;
+    prunedAtMs = nowMs;
+    await store.pruneInstances(nowMs - settings.goneKeptMs);
   };
   const isLocal = (pool: string): boolean => providers.get(pool)?.kind === 'process';
   /** Processes are adopted or buried at once: their listing cannot lie. Clouds are asked in time. */

@@ -55,7 +55,7 @@ function presentNode(node: CoreNode, shiftMs: number): SeenNode {
     idleSinceMs: node.idleSinceMs === null ? null : node.idleSinceMs + shiftMs,
     sinceMs: (phase.kind === 'draining' ? phase.sinceMs : node.joinedAtMs) + shiftMs,
     isPaused: node.quarantine !== null,
-    uniqueCacheBytes: 0,
+    uniqueCacheBytes: node.uniqueBytes,
   };
 }
 

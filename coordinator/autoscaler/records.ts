@@ -2,9 +2,13 @@
 import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import { instanceOfToken } from '../instance-token.ts';
 import type { Store, StoredInstance } from '../store/port.ts';
-import type { FleetOrder, FleetState, InstanceRecord } from './lifecycle/state.ts';
+import type { FleetOrder, FleetState, InstanceRecord, PoolRecord } from './lifecycle/state.ts';
 
-const offersKey = 'fleetOffers';
+const learnedKey = 'fleetOffers';
+const holdsKey = 'fleetHolds';
+
+/** What the fleet keeps in the store. */
+export type FleetStore = Pick<Store, 'listInstances' | 'getMeta' | 'setMeta' | 'prunedCosts'>;
 
 export function toRow(order: Extract<FleetOrder, { kind: 'save' }>): StoredInstance {
   const { instance, pool, phase, handle, reason, requestedAtMs, offer, pricePerHour, node } =
@@ -30,7 +34,7 @@ export function toRow(order: Extract<FleetOrder, { kind: 'save' }>): StoredInsta
  * new one has to join. Answers the nodes of machines that are gone.
  */
 export async function loadFleet(
-  store: Pick<Store, 'listInstances' | 'getMeta'>,
+  store: Omit<FleetStore, 'setMeta'>,
   state: FleetState,
   nowMs: number,
 ): Promise<{ instance: InstanceId; node: NodeId }[]> {
@@ -45,14 +49,12 @@ export async function loadFleet(
     if (pool !== undefined) pool.spentGone += row.cost;
     if (row.node !== null) gone.push({ instance: row.instance as InstanceId, node: row.node });
   }
-  const known: unknown = JSON.parse((await store.getMeta(offersKey)) ?? '[]');
-  for (const line of Array.isArray(known) ? known : []) {
-    const { pool, offer, bootMs, boots } = line as Record<string, unknown>;
-    const record = state.pools.get(String(pool))?.offers.get(String(offer));
-    if (record === undefined || typeof bootMs !== 'number' || typeof boots !== 'number') continue;
-    record.bootMs = bootMs;
-    record.boots = boots;
+  for (const [name, cost] of Object.entries(await store.prunedCosts())) {
+    const pool = state.pools.get(name);
+    if (pool !== undefined) pool.spentGone += cost;
   }
+  for (const line of readLines(await store.getMeta(learnedKey))) loadOffer(state, line, nowMs);
+  for (const line of readLines(await store.getMeta(holdsKey))) loadHold(state, line, nowMs);
   return gone;
 }
 
@@ -77,17 +79,70 @@ export async function tieNodes(
   }
 }
 
-/** Keeps measured boots, so that a restart does not begin with guesses. */
-export async function saveOffers(store: Pick<Store, 'setMeta'>, state: FleetState): Promise<void> {
-  const lines = [...state.pools.values()].flatMap((pool) =>
-    [...pool.offers.values()].map(({ offer, bootMs, boots }) => ({
+/**
+ * Keeps measured boots, so that a restart does not begin with guesses, and failures, so that it does
+ * not begin to buy what has just failed. Answers what stands there now; only a change is written.
+ */
+export async function saveLearned(
+  store: Pick<Store, 'setMeta'>,
+  state: FleetState,
+  saved: string,
+): Promise<string> {
+  const pools = [...state.pools.values()];
+  const offers = pools.flatMap((pool) =>
+    [...pool.offers.values()].map(({ offer, ...learned }) => ({
       pool: pool.spec.pool,
       offer: offer.id,
-      bootMs,
-      boots,
+      ...learned,
     })),
   );
-  await store.setMeta(offersKey, JSON.stringify(lines));
+  const holds = pools.flatMap(({ spec, hold, holds: times }) =>
+    hold === null ? [] : [{ pool: spec.pool, ...hold, times }],
+  );
+  const text = JSON.stringify({ offers, holds });
+  if (text === saved) return saved;
+  await store.setMeta(learnedKey, JSON.stringify(offers));
+  await store.setMeta(holdsKey, JSON.stringify(holds));
+  return text;
+}
+
+type Line = Readonly<Record<string, unknown>>;
+
+function readLines(text: string | undefined): Line[] {
+  const value: unknown = JSON.parse(text ?? '[]');
+  return Array.isArray(value) ? value.filter((line) => typeof line === 'object' && line) : [];
+}
+
+function loadOffer(state: FleetState, line: Line, nowMs: number): void {
+  const pool = state.pools.get(String(line['pool']));
+  const record = pool?.offers.get(String(line['offer']));
+  if (pool === undefined || record === undefined) return;
+  record.bootMs = numberOr(line['bootMs'], record.bootMs);
+  record.boots = numberOr(line['boots'], 0);
+  record.failures = numberOr(line['failures'], 0);
+  record.refusals = numberOr(line['refusals'], 0);
+  // JSON has no infinity: what was never paused reads as null.
+  record.pausedUntilMs = pauseEnd(pool, line['pausedUntilMs'], nowMs);
+  record.pauseReason = String(line['pauseReason'] ?? '');
+}
+
+function loadHold(state: FleetState, line: Line, nowMs: number): void {
+  const pool = state.pools.get(String(line['pool']));
+  if (pool === undefined) return;
+  pool.hold = {
+    reason: String(line['reason']),
+    untilMs: pauseEnd(pool, line['untilMs'], nowMs),
+  };
+  pool.holds = numberOr(line['times'], 0);
+}
+
+/** No later than a pause from now on: the clock may have been set back since. */
+function pauseEnd(pool: PoolRecord, value: unknown, nowMs: number): number {
+  return Math.min(numberOr(value, Number.NEGATIVE_INFINITY), nowMs + pool.spec.retryMaxMs);
+}
+
+function numberOr(value: unknown, fallback: number): number {
+  return typeof value === 'number' ? value : fallback;
 }
 
 function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {

@@ -15,8 +15,6 @@ export interface BootScriptInput {
   joinAddress: string;
   joinToken: string;
   bundle: { digest: string };
-  /** Archives of image folders that the machine gets before its agent starts. */
-  images: readonly { digest: string }[];
   /** `machine`: root, and powered off at its end. `job`: a user's process on somebody's machine. */
   life: 'machine' | 'job';
   /** Where notices of the machine's end come from. */
@@ -101,12 +99,6 @@ fetch() {
 if [ ! -d "$home/${bundleFolder}" ]; then
   fetch ${input.bundle.digest}
   tar -xzf boot/${input.bundle.digest} && rm -f boot/${input.bundle.digest} || fail 'cannot unpack the agent'
-${input.images
-  .map(
-    ({ digest }) =>
-      `  fetch ${digest}\n  tar -C images -xzf boot/${digest} && rm -f boot/${digest} || fail 'cannot unpack an image'`,
-  )
-  .join('\n')}
 fi
 chmod 711 "$home" "$home/images"
 rm -f boot/curlrc boot/wgetrc

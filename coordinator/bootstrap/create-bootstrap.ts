@@ -7,7 +7,7 @@ import { instanceOfToken, makeInstanceToken } from '../instance-token.ts';
 import type { Store } from '../store/port.ts';
 import { hashToken } from '../tokens.ts';
 import { makeAgentBundle } from './agent-bundle.ts';
-import { packFolder, removePartials } from './boot-files.ts';
+import { removePartials } from './boot-files.ts';
 import { bootScript } from './boot-script.ts';
 import type { BootFile, Bootstrap } from './port.ts';
 
@@ -17,8 +17,6 @@ export interface BootstrapDeps {
   /** Where machines reach the coordinator over HTTP; known once it listens. */
   url(): string;
   joinAddress(): string;
-  /** Digests of images that machines get at boot; none when they fetch what they lack by themselves. */
-  images(): Promise<readonly string[]>;
   /** Undefined for a pool that does not exist. */
   kindOf(pool: string): ProviderKind | undefined;
 }
@@ -51,7 +49,6 @@ export function createBootstrap(
 ): Bootstrap & BootFiles {
   const kept = join(settings.home, 'boot');
   const files = new Map<string, BootFile>();
-  const images = new Map<string, Promise<BootFile>>();
   let bundle: Promise<BootFile> | undefined;
 
   const note = (file: BootFile): BootFile => {
@@ -69,26 +66,12 @@ export function createBootstrap(
       });
     return bundle;
   };
-  const getImage = (digest: string): Promise<BootFile> => {
-    const name = digest.slice('sha256:'.length, 'sha256:'.length + 32);
-    const packed =
-      images.get(name) ??
-      packFolder({ kept, key: `image-${name}`, parent: join(settings.home, 'images'), name }).then(
-        note,
-      );
-    images.set(name, packed);
-    packed.catch(() => images.delete(name));
-    return packed;
-  };
   return {
     async userData(instance: InstanceId, pool: string, offer: string) {
       const kind = deps.kindOf(pool);
       if (kind === undefined) throw new PerigeeError('internal', `There is no pool ${pool}.`);
       if (kind === 'process') return '';
-      // In turn: two archives at once would only take twice as long.
       const agent = await getBundle();
-      const archives: BootFile[] = [];
-      for (const digest of await deps.images()) archives.push(await getImage(digest));
       const joinToken = await makeInstanceToken(deps.store, {
         instance,
         nowMs: deps.clock.nowMs(),
@@ -101,7 +84,6 @@ export function createBootstrap(
         joinAddress: deps.joinAddress(),
         joinToken,
         bundle: agent,
-        images: archives,
         life: kind === 'slurm' ? 'job' : 'machine',
         notices: kind === 'ec2' || kind === 'gce' ? kind : 'none',
         deadManSeconds: Math.ceil(settings.deadManMs / 1_000),
@@ -124,7 +106,6 @@ export function createBootstrap(
       if (file === undefined) {
         // After a restart: machines that an earlier run asked for are still on their way.
         await getBundle();
-        for (const image of await deps.images()) await getImage(image);
         file = files.get(digest);
       }
       if (file === undefined) {

@@ -110,7 +110,7 @@ export type SendEffect =
   | ({ kind: 'sendCancel'; attempts: readonly AttemptRef[] } & ToNode)
   /** Tell everything that your cache holds: a change was missed. */
   | ({ kind: 'sendHoldingsAsked' } & ToNode)
-  | ({ kind: 'sendDrain' } & ToNode)
+  | ({ kind: 'sendDrain'; reason: string } & ToNode)
   | ({ kind: 'sendUndrain' } & ToNode)
   | ({ kind: 'sendHoldingsAsked' } & ToNode)
   /** Close the stream: a newer session of the node took over, or the node was refused. */

@@ -158,7 +158,13 @@ export type NodePhase =
   /** Welcomed; has not pulled yet. */
   | { kind: 'joining' }
   | { kind: 'ready' }
-  | { kind: 'draining'; by: 'node' | 'operator' | 'autoscaler'; sinceMs: number };
+  | {
+      kind: 'draining';
+      by: 'node' | 'operator' | 'autoscaler';
+      /** For people; empty when nobody has said. */
+      reason: string;
+      sinceMs: number;
+    };
 
 /** What a node said of itself in its latest hello. */
 export interface NodeProfile {
@@ -220,6 +226,8 @@ export interface CoreNode {
   reservedFor: Group | null;
   /** Assets in its cache, and their bytes. */
   readonly holdings: Map<AssetId, number>;
+  /** Bytes of `holdings` that no other node holds. */
+  uniqueBytes: number;
   /** The latest word on them; null before the first. */
   holdingsTold: { readonly epoch: number; readonly sequence: number } | null;
   load: number;

@@ -72,6 +72,8 @@ export type CoordinatorEvent =
       request: RequestNumber | null;
       node: NodeId;
       by: 'node' | 'operator' | 'autoscaler';
+      /** For people; empty when whoever asks does not say. */
+      reason: string;
     }
   | { kind: 'nodeUndrainAsked'; request: RequestNumber | null; node: NodeId }
   /**

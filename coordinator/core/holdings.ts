@@ -39,10 +39,7 @@ export function takeHoldings(turn: Turn, node: CoreNode, event: Event<'holdingsT
   for (const asset of event.drop) drop(state, node, asset);
   for (const { asset, bytes } of event.add) {
     if (node.holdings.size >= state.settings.nodeHoldingsMax && !node.holdings.has(asset)) break;
-    node.holdings.set(asset, bytes);
-    const holders = state.holders.get(asset);
-    if (holders === undefined) state.holders.set(asset, new Set([node]));
-    else holders.add(node);
+    hold(state, node, { asset, bytes });
   }
 }
 
@@ -80,11 +77,39 @@ function assetBytes(
   return holder?.holdings.get(asset) ?? state.settings.assetBytesGuess;
 }
 
+function hold(
+  state: CoordinatorState,
+  node: CoreNode,
+  held: { asset: AssetId; bytes: number },
+): void {
+  const { asset, bytes } = held;
+  drop(state, node, asset);
+  node.holdings.set(asset, bytes);
+  const holders = state.holders.get(asset);
+  if (holders === undefined) {
+    state.holders.set(asset, new Set([node]));
+    node.uniqueBytes += bytes;
+    return;
+  }
+  const [first] = holders;
+  if (holders.size === 1 && first !== undefined) first.uniqueBytes -= bytesOf(first, asset);
+  holders.add(node);
+}
+
 function drop(state: CoordinatorState, node: CoreNode, asset: AssetId): void {
+  const bytes = bytesOf(node, asset);
   if (!node.holdings.delete(asset)) return;
   const holders = state.holders.get(asset);
   holders?.delete(node);
-  if (holders?.size === 0) state.holders.delete(asset);
+  const [first] = holders ?? [];
+  if (holders === undefined || first === undefined) {
+    state.holders.delete(asset);
+    node.uniqueBytes -= bytes;
+  } else if (holders.size === 1) first.uniqueBytes += bytesOf(first, asset);
+}
+
+function bytesOf(node: CoreNode, asset: AssetId): number {
+  return node.holdings.get(asset) ?? 0;
 }
 
 /** What a node may ask for. */

@@ -141,9 +141,13 @@ function checkNode(claim: Claim, state: CoordinatorState, node: CoreNode): void 
   if (node.reservedFor !== null) {
     claim(node.reservedFor.reservedOn === node, `${name} is kept for a group that knows it`);
   }
-  for (const asset of node.holdings.keys()) {
-    claim(state.holders.get(asset)?.has(node) === true, `${name}: it is a holder of what it holds`);
+  let uniqueBytes = 0;
+  for (const [asset, bytes] of node.holdings) {
+    const holders = state.holders.get(asset);
+    claim(holders?.has(node) === true, `${name}: it is a holder of what it holds`);
+    if (holders?.size === 1) uniqueBytes += bytes;
   }
+  claim(node.uniqueBytes === uniqueBytes, `${name}: bytes that no other holds are counted`);
   claim(node.story.length <= state.settings.storyMax, `${name}: its story is bounded`);
 }
 

@@ -3,6 +3,7 @@
  * end, or its goodbye end them all. A closed connection alone ends nothing: agents reconnect.
  */
 import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
+import { drainEndMs, endLateDrain } from './drain.ts';
 import { countReadySlots } from './eligibility.ts';
 import type { CoreNode, DepartedNode } from './entities.ts';
 import { chargeUsage } from './fair-share.ts';
@@ -18,14 +19,17 @@ export function hear(turn: Turn, node: CoreNode): void {
   node.graceGiven = false;
 }
 
-/** Ends the leases that have run out. */
+/** Ends the leases, and the drains, that have run out. */
 export function checkLeases(turn: Turn): void {
   const { state } = turn;
   if (turn.now < state.leaseCheckMs) return;
   let next = Number.POSITIVE_INFINITY;
   for (const node of [...state.nodes.values()]) {
     if (!isLeaseOver(turn, node)) {
-      next = Math.min(next, node.heardAtMs + state.settings.leaseMs);
+      endLateDrain(turn, node);
+      const isHeld = node.held.size > 0;
+      const drainMs = isHeld ? drainEndMs(turn, node) : Number.POSITIVE_INFINITY;
+      next = Math.min(next, node.heardAtMs + state.settings.leaseMs, drainMs);
       continue;
     }
     const silentMs = turn.now - node.heardAtMs;

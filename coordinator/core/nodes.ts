@@ -121,6 +121,7 @@ export function createNode(id: NodeId, now: number): CoreNode {
     crashes: new Map(),
     reservedFor: null,
     holdings: new Map(),
+    uniqueBytes: 0,
     holdingsTold: null,
     load: 0,
     memoryFreeBytes: 0,
@@ -155,7 +156,7 @@ function enterSession(turn: Turn, node: CoreNode, hello: Hello): void {
   tell(turn, node, isBack ? 'Connected again.' : `Joined as ${hello.nodeName}.`);
   if (hello.draining) {
     if (node.phase.kind !== 'draining' || node.phase.by !== 'node') {
-      node.phase = { kind: 'draining', by: 'node', sinceMs: turn.now };
+      node.phase = { kind: 'draining', by: 'node', reason: '', sinceMs: turn.now };
     }
     return;
   }
@@ -182,7 +183,8 @@ function reconcileHeld(turn: Turn, node: CoreNode, held: readonly AttemptRef[]):
     kept: [...kept.values()].map(refOf),
   });
   if (node.phase.kind === 'draining' && node.phase.by !== 'node') {
-    turn.effects.push({ kind: 'sendDrain', node: node.id, session });
+    const { reason } = node.phase;
+    turn.effects.push({ kind: 'sendDrain', node: node.id, session, reason });
   }
   cancelAgain(turn, node, kept);
   for (const task of missing) {

@@ -57,6 +57,18 @@ export function loseAttempt(turn: Turn, task: OpenTask, why: string): void {
   makeRunnable(turn, task, { avoidMs: 0, avoidStrictly: false, adoptable: true });
 }
 
+/** The attempt is taken from a node that is to go: elsewhere at once, counted as a loss, uncharged. */
+export function giveBackAttempt(turn: Turn, task: OpenTask, why: string): void {
+  if (mayNotGoOn(task) || task.losses >= nodeLossesMax) {
+    loseAttempt(turn, task, why);
+    return;
+  }
+  task.losses += 1;
+  saveEnd(turn, task, { end: 'lost', charged: false, message: why });
+  // What its node still says of it is the end that it was told to make of it.
+  makeRunnable(turn, task, { avoidMs: 0, avoidStrictly: false, adoptable: false });
+}
+
 /** The node gave the attempt back unstarted: for another node, or later for the same. */
 export function returnAttempt(turn: Turn, task: OpenTask): void {
   if (mayNotGoOn(task)) {

@@ -7,6 +7,8 @@ import { assert } from '../../protocol/base/assert.ts';
 export interface CoreSettings {
   /** Silence after which a node has lost what it held. Decision 15: longer than any sane pause. */
   leaseMs: number;
+  /** How long a draining node may run on what it holds; then that is run elsewhere. */
+  drainMsMax: number;
   /** Silence after which a node is given nothing new; three missed heartbeats. */
   suspectMs: number;
   /** Pause before the first charged retry; doubled with every further one. */
@@ -68,6 +70,7 @@ export interface CoreSettings {
 /** The defaults; `coordinator/settings.ts` refers to them. */
 export const defaultCoreSettings: Readonly<CoreSettings> = Object.freeze({
   leaseMs: 15_000,
+  drainMsMax: 3_600_000,
   suspectMs: 3_000,
   retryDelayBaseMs: 500,
   retryDelayMaxMs: 60_000,

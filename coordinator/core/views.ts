@@ -59,6 +59,8 @@ export interface NodeView {
   /** Since when it holds nothing; null while it holds something or is no more. */
   idleSinceMs: number | null;
   drainingBy: 'node' | 'operator' | 'autoscaler' | null;
+  /** Why it drains, as whoever asked has said; null when it does not drain. */
+  drainReason: string | null;
   /** Why it is paused as a black hole; null when it is not. */
   quarantined: string | null;
   load: number;
@@ -245,6 +247,7 @@ function describeNode(state: CoordinatorState, node: CoreNode): NodeView {
     held: node.held.size,
     idleSinceMs: node.idleSinceMs,
     drainingBy: node.phase.kind === 'draining' ? node.phase.by : null,
+    drainReason: node.phase.kind === 'draining' ? node.phase.reason : null,
     quarantined: node.quarantine?.text ?? null,
     load: node.load,
     memoryFreeBytes: node.memoryFreeBytes,
@@ -268,6 +271,7 @@ function describeDeparted(node: DepartedNode): NodeView {
     held: 0,
     idleSinceMs: null,
     drainingBy: null,
+    drainReason: null,
     quarantined: node.quarantine?.text ?? null,
     load: 0,
     memoryFreeBytes: 0,

@@ -106,7 +106,7 @@ export function createOutbox(deps: OutboxDeps): Outbox {
       case 'sendHoldingsAsked':
         return send({ kind: 'holdingsAsked' });
       case 'sendDrain':
-        return send({ kind: 'drain' });
+        return send({ kind: 'drain', reason: effect.reason });
       case 'sendUndrain':
         return send({ kind: 'undrain' });
       case 'endSession': {

@@ -222,7 +222,10 @@ export function startSession(
         deps.demandOrigins(node, message);
         return;
       case 'drainAsked':
-        deps.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'node' });
+        deps.dispatch({
+          kind: 'nodeDrainAsked',
+          ...{ request: null, node, by: 'node', reason: message.reason },
+        });
         return;
       case 'goodbye':
         deps.dispatch({ kind: 'nodeLeft', ...from });

@@ -54,6 +54,7 @@ export interface MemoryRecords extends ImageRecords {
   nodes: Map<NodeId, StoredNode>;
   instances: Map<string, StoredInstance>;
   fleetEvents: StoredFleetEvent[];
+  prunedCosts: Record<string, number>;
   meta: Map<string, string>;
   /** `namespace hash` and `node hash`. */
   blobRights: Set<string>;
@@ -76,6 +77,7 @@ export function createMemoryRecords(): MemoryRecords {
     nodes: new Map(),
     instances: new Map(),
     fleetEvents: [],
+    prunedCosts: {},
     meta: new Map(),
     blobRights: new Set(),
     images: new Map(),

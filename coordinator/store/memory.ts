@@ -184,7 +184,8 @@ function createAdministration(
   | keyof ReturnType<typeof createOutcomes>
   | keyof ReturnType<typeof createMemoryOutputs>
 > {
-  const { namespaces, tokens, nodes, instances, fleetEvents, meta, blobRights } = records;
+  const { namespaces, tokens, nodes, instances, fleetEvents, meta, blobRights, prunedCosts } =
+    records;
   const right = (holder: NamespaceName | NodeId, hash: BlobHash): string => `${holder} ${hash}`;
   return {
     async createNamespace(namespace, atMs) {
@@ -241,6 +242,14 @@ function createAdministration(
     listFleetEvents: async ({ limit }) => fleetEvents.slice(0, limit),
     listInstances: async ({ gone }) =>
       [...instances.values()].filter(({ state }) => gone || state !== 'gone'),
+    async pruneInstances(endedBeforeMs) {
+      for (const { instance, pool, state, endedAtMs, cost } of [...instances.values()]) {
+        if (state !== 'gone' || endedAtMs === null || endedAtMs >= endedBeforeMs) continue;
+        instances.delete(instance);
+        prunedCosts[pool] = (prunedCosts[pool] ?? 0) + cost;
+      }
+    },
+    prunedCosts: async () => ({ ...prunedCosts }),
     getMeta: async (key) => meta.get(key),
     async setMeta(key, value) {
       meta.set(key, value);

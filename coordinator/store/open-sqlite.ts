@@ -114,6 +114,8 @@ export function openSqliteStore(file: string): Store & RetentionStore {
     listGroupOutputs: (...args) => perform(() => outputs.listGroup(...args)),
     saveInstance: (...args) => perform(() => administration.saveInstance(...args)),
     listInstances: (...args) => perform(() => administration.listInstances(...args)),
+    pruneInstances: (...args) => perform(() => administration.pruneInstances(...args)),
+    prunedCosts: () => perform(() => administration.prunedCosts()),
     saveImage: (...args) => perform(() => images.save(...args)),
     listImages: () => perform(() => images.list()),
     appendImageLog: (...args) => perform(() => images.appendLog(...args)),

@@ -241,6 +241,10 @@ export interface Store extends ImageStore {
 
   saveInstance(instance: StoredInstance): Promise<void>;
   listInstances(options: { gone: boolean }): Promise<StoredInstance[]>;
+  /** Forgets those that were gone before then; what they cost is kept, pool by pool. */
+  pruneInstances(endedBeforeMs: number): Promise<void>;
+  /** Dollars of pruned instances, by pool. */
+  prunedCosts(): Promise<Record<string, number>>;
   /** Keeps an event, and of all events the latest 2,000. */
   saveFleetEvent(event: StoredFleetEvent): Promise<void>;
   /** Latest first. */

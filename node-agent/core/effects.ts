@@ -16,7 +16,7 @@ export type SendEffect =
   /** The output of these attempts goes out before the report itself. */
   | { kind: 'sendReport'; report: number; outcomes: readonly (AttemptRef & AttemptOutcome)[] }
   | { kind: 'sendReturned'; attempts: readonly AttemptRef[] }
-  | { kind: 'sendDrainAsked' }
+  | { kind: 'sendDrainAsked'; reason: string }
   | { kind: 'sendGoodbye' };
 
 export type WorkerEffect =

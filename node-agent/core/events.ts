@@ -125,6 +125,6 @@ export type AgentEvent =
   | { kind: 'clockTicked' }
   | { kind: 'healthMeasured'; diskFreeBytes: number }
   /** SIGTERM, or the provider's notice that the machine ends. */
-  | { kind: 'stopAsked' }
+  | { kind: 'stopAsked'; reason: string }
   /** Closes a batch of events: only now is work handed out and are reports cut. */
   | { kind: 'turnEnded' };

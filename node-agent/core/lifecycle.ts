@@ -26,7 +26,7 @@ export function onSessionOpened(turn: Turn, drop: readonly AttemptRef[]): void {
   for (const attempt of state.attempts.values()) {
     if (attempt.phase.kind === 'running') state.startedNow.push(attempt);
   }
-  if (state.stopping) turn.effects.push({ kind: 'sendDrainAsked' });
+  if (state.stopping) turn.effects.push({ kind: 'sendDrainAsked', reason: state.stopReason });
 }
 
 export function onSessionLost(turn: Turn): void {
@@ -56,11 +56,12 @@ export function onUndrainOrdered(turn: Turn): void {
   if (!turn.state.stopping) turn.state.draining = false;
 }
 
-export function onStopAsked(turn: Turn): void {
+export function onStopAsked(turn: Turn, reason: string): void {
   const { state } = turn;
   if (state.stopping) return;
   state.stopping = true;
-  if (state.session.kind === 'open') turn.effects.push({ kind: 'sendDrainAsked' });
+  state.stopReason = reason;
+  if (state.session.kind === 'open') turn.effects.push({ kind: 'sendDrainAsked', reason });
   onDrainOrdered(turn);
 }
 

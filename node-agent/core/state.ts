@@ -169,6 +169,8 @@ export interface AgentState {
   draining: boolean;
   /** The agent ends once nothing is held. */
   stopping: boolean;
+  /** Why it stops, for people; empty while it does not. */
+  stopReason: string;
   exited: boolean;
   /** When the clock last ticked: a gap tells that the process was paused. */
   tickedAtMs: number;
@@ -214,6 +216,7 @@ export function createAgentState(options: {
     lastGroup: null,
     draining: false,
     stopping: false,
+    stopReason: '',
     exited: false,
     tickedAtMs: options.nowMs,
     diskLow: false,

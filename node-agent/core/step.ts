@@ -90,7 +90,7 @@ function takeEvent(turn: Turn, event: AgentEvent): void {
       onHealthMeasured(turn, event.diskFreeBytes);
       break;
     case 'stopAsked':
-      onStopAsked(turn);
+      onStopAsked(turn, event.reason);
       break;
     case 'turnEnded':
       endTurn(turn);

@@ -100,6 +100,8 @@ const checkNamespace = checkPattern(
   'a namespace name',
 ) as Check<NamespaceName>;
 const checkNode = checkPattern(/^[1-9A-HJ-NP-Za-km-z]{20,120}$/, 'a peer id') as Check<NodeId>;
+/** For people; versions before the reason was told leave it out. */
+const checkReason = checkText(1_000);
 const checkInstance = checkText(200, 1) as Check<InstanceId>;
 const checkOutcomeStatus = checkOneOf(['success', ...failureCodes]);
 
@@ -146,6 +148,7 @@ export function checkAgentMessage(message: unknown): AgentMessage {
     case 'returned':
       return { kind, attempts: checkAttempts(fields['attempts'], 'returned.attempts') };
     case 'drainAsked':
+      return { kind, reason: checkReason(fields['reason'] ?? '', 'drainAsked.reason') };
     case 'goodbye':
       return { kind };
     case 'imagesChanged': {
@@ -186,6 +189,7 @@ export function checkCoordinatorMessage(message: unknown): CoordinatorMessage {
     case 'cancel':
       return { kind, attempts: checkAttempts(fields['attempts'], 'cancel.attempts') };
     case 'drain':
+      return { kind, reason: checkReason(fields['reason'] ?? '', 'drain.reason') };
     case 'undrain':
     case 'holdingsAsked':
       return { kind };

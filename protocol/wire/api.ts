@@ -302,6 +302,8 @@ export interface NodeView {
   joinedAt: Timestamp;
   lastHeardSeconds: number;
   held: number;
+  /** Who wants it to go and why, for people; null while nobody does. */
+  draining: string | null;
   quarantined: boolean;
   software: string;
   story: { at: Timestamp; text: string }[];

@@ -118,6 +118,8 @@ export interface Returned {
 /** The node wants to stop: it takes nothing new, finishes what runs, then says `goodbye`. */
 export interface DrainAsked {
   kind: 'drainAsked';
+  /** For people; an older agent says nothing. */
+  reason: string;
 }
 
 /** Nothing is held any more; the node leaves for good. */
@@ -246,6 +248,8 @@ export interface Cancel {
 /** Take nothing new, return what has not started, finish the rest, say goodbye. */
 export interface Drain {
   kind: 'drain';
+  /** For people, in the node's log. */
+  reason: string;
 }
 
 /** The drain is off: pull again. */

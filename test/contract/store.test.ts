@@ -642,6 +642,26 @@ for (const [name, createBench] of Object.entries(benches)) {
       expect(await store.getMeta('unknown')).toBeUndefined();
     });
 
+    it('forgets instances that are long gone, and keeps what they cost', async () => {
+      const instance = {
+        ...{ instance: 'a-1', pool: 'a', handle: '', reason: '', requestedAtMs: 5 },
+        ...{ state: 'gone' as const, endedAtMs: 10, offer: 'o', pricePerHour: 1, node: null },
+        cost: 0.5,
+      };
+      await store.saveInstance(instance);
+      await store.saveInstance({ ...instance, instance: 'a-2', endedAtMs: 20 });
+      await store.saveInstance({ ...instance, instance: 'b-1', pool: 'b' });
+      await store.saveInstance({ ...instance, instance: 'b-2', state: 'working', endedAtMs: null });
+      await store.pruneInstances(20);
+      await store.pruneInstances(20);
+      await reopen();
+      const left = await store.listInstances({ gone: true });
+      expect(left.map((one) => one.instance)).toEqual(['a-2', 'b-2']);
+      expect(await store.prunedCosts()).toEqual({ a: 0.5, b: 0.5 });
+      await store.pruneInstances(21);
+      expect(await store.prunedCosts()).toEqual({ a: 1, b: 0.5 });
+    });
+
     it('keeps images in order, and the logs of their builds', async () => {
       const image: CatalogueImage = {
         digest: `sha256:${'5'.repeat(64)}` as ImageDigest,

@@ -141,7 +141,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
         link?.toCoordinator({ kind: 'returned', attempts: [...effect.attempts] });
         return;
       case 'sendDrainAsked':
-        link?.toCoordinator({ kind: 'drainAsked' });
+        link?.toCoordinator({ kind: 'drainAsked', reason: effect.reason });
         return;
       case 'sendGoodbye':
         link?.toCoordinator({ kind: 'goodbye' });
@@ -433,7 +433,7 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       agenda.after(0, inLife(beat));
     },
     stop() {
-      dispatch({ kind: 'stopAsked' });
+      dispatch({ kind: 'stopAsked', reason: 'simulated' });
     },
     freeze(ms) {
       frozenUntilMs = agenda.nowMs + ms;

@@ -159,7 +159,7 @@ export function createCoordinatorHost(world: CoordinatorWorld): CoordinatorHost 
         link.toAgent({ kind: 'holdingsAsked' });
         return;
       case 'sendDrain':
-        link.toAgent({ kind: 'drain' });
+        link.toAgent({ kind: 'drain', reason: effect.reason });
         return;
       case 'sendUndrain':
         link.toAgent({ kind: 'undrain' });
@@ -261,7 +261,7 @@ function toEvent(node: NodeId, link: Link, message: AgentMessage): CoordinatorEv
       return { kind: 'holdingsTold', epoch, sequence, full, add, drop, ...from };
     }
     case 'drainAsked':
-      return { kind: 'nodeDrainAsked', request: null, node, by: 'node' };
+      return { kind: 'nodeDrainAsked', request: null, node, by: 'node', reason: message.reason };
     case 'goodbye':
       return { kind: 'nodeLeft', ...from };
     case 'imagesChanged':

@@ -192,7 +192,13 @@ function createWorld(seed: number, faults: Faults): World {
   };
 
   const drain = (node: NodeId): void => {
-    coordinator.dispatch({ kind: 'nodeDrainAsked', request: null, node, by: 'operator' });
+    coordinator.dispatch({
+      kind: 'nodeDrainAsked',
+      request: null,
+      node,
+      by: 'operator',
+      reason: '',
+    });
     if (nextFloat(random) < 0.5) return;
     agenda.after(nextFloat(random) * 3_000, () =>
       coordinator.dispatch({ kind: 'nodeUndrainAsked', request: null, node }),

@@ -76,7 +76,7 @@ function followNode(
   if (node.state !== 'ready' && node.state !== 'joining') return;
   const reason = 'The cloud takes it back.';
   enter(turn, record, { phase: 'draining', reason });
-  turn.orders.push({ kind: 'drain', node: node.node });
+  turn.orders.push({ kind: 'drain', node: node.node, reason });
   const pool = turn.state.pools.get(record.pool);
   // The next offer, on demand for one, takes its place for a while.
   if (pool !== undefined) noteRefusal(pool, record.offer, { nowMs: turn.nowMs, reason });
@@ -151,7 +151,8 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     const phase = decision.kind === 'drain' ? 'draining' : 'working';
     enter(turn, record, { phase, reason: decision.reason });
     tell(turn, record, { event: decision.kind, text: decision.reason });
-    turn.orders.push({ kind: decision.kind, node: decision.node });
+    const { kind, node, reason } = decision;
+    turn.orders.push(kind === 'drain' ? { kind, node, reason } : { kind, node });
   }
 }
 

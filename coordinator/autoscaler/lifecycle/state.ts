@@ -177,7 +177,7 @@ export type FleetOrder =
   | { kind: 'adopt'; pool: string; instance: InstanceId; handle: string }
   | { kind: 'terminate'; pool: string; instance: InstanceId; handle: string | null }
   | { kind: 'kill'; pool: string; instance: InstanceId }
-  | { kind: 'drain'; node: NodeId }
+  | { kind: 'drain'; node: NodeId; reason: string }
   | { kind: 'undrain'; node: NodeId }
   /** The core gives up the node of an instance that is no more. */
   | { kind: 'forget'; instance: InstanceId; node: NodeId | null }

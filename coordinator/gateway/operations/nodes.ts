@@ -20,7 +20,10 @@ export async function listNodes(context: Context, input: Input): Promise<Page<No
 /** The node takes nothing new and finishes what runs. */
 export async function drainNode(context: Context, input: Input): Promise<NodeView> {
   const { id } = getNode(context, input);
-  await context.deps.driver.request({ kind: 'nodeDrainAsked', node: id, by: 'operator' });
+  await context.deps.driver.request({
+    kind: 'nodeDrainAsked',
+    ...{ node: id, by: 'operator', reason: '' },
+  });
   return viewNode(context, input);
 }
 

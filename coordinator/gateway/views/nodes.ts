@@ -75,6 +75,7 @@ function commonView(
     pid: profile?.pid ?? 0,
     joinedAt: formatTime(node.joinedAtMs),
     lastHeardSeconds: Math.max(0, nowMs - node.heardAtMs) / 1000,
+    draining: describeDrain(node),
     quarantined: node.quarantine !== null,
     software: profile?.software ?? '',
     story: node.story.map((line) => ({ at: formatTime(line.atMs), text: line.text })),
@@ -85,4 +86,9 @@ function commonView(
 function readsView(reads: CoreNode['imageryReads']): NodeView['imageryReads'] {
   if (reads === null || reads.hits + reads.misses === 0) return null;
   return { ...reads, hitRate: reads.hits / (reads.hits + reads.misses) };
+}
+
+function describeDrain({ phase }: CoreNode | DepartedNode): string | null {
+  if (typeof phase === 'string' || phase.kind !== 'draining') return null;
+  return `Asked by the ${phase.by}${phase.reason === '' ? '.' : `: ${phase.reason}`}`;
 }

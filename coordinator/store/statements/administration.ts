@@ -20,12 +20,15 @@ export interface Administration {
   findNode(node: NodeId): StoredNode | undefined;
   saveInstance(instance: StoredInstance): void;
   listInstances(options: { gone: boolean }): StoredInstance[];
+  pruneInstances(endedBeforeMs: number): void;
+  prunedCosts(): Record<string, number>;
   saveFleetEvent(event: StoredFleetEvent): void;
   listFleetEvents(options: { limit: number }): StoredFleetEvent[];
   getMeta(key: string): string | undefined;
   setMeta(key: string, value: string): void;
 }
 
+const prunedCostsKey = 'fleetPrunedCosts';
 const tokenColumns = `
   id, purpose, secret_hash as secretHash, label, role, namespaces, created_at_ms as createdAtMs,
   expires_at_ms as expiresAtMs, revoked_at_ms as revokedAtMs, uses_left as usesLeft`;
@@ -73,6 +76,11 @@ export function createAdministration(database: Database.Database, names: Names):
     select id as instance, pool, state, handle, reason, requested_at_ms as requestedAtMs,
       ended_at_ms as endedAtMs, offer, price_per_hour as pricePerHour, node, cost
     from instance where (state = 'gone') <= ? order by requested_at_ms, id`);
+  const goneCosts = database.prepare<[number], { pool: string; cost: number }>(`
+    select pool, sum(cost) as cost from instance
+    where state = 'gone' and ended_at_ms < ? group by pool`);
+  const dropGone = database.prepare<[number]>(`
+    delete from instance where state = 'gone' and ended_at_ms < ?`);
   const putEvent = database.prepare<[number, string, string | null, string, string, number]>(`
     insert into fleet_event (at_ms, pool, instance, event, text, is_loud)
     values (?, ?, ?, ?, ?, ?)`);
@@ -92,6 +100,17 @@ export function createAdministration(database: Database.Database, names: Names):
     const peer = names.peerId(node.node);
     addNode.run(peer, node.name, namespacesText(node.namespaces), node.admittedAtMs, node.tokenId);
     return true;
+  });
+  const prunedCosts = (): Record<string, number> =>
+    JSON.parse(getMeta.get(prunedCostsKey) ?? '{}') as Record<string, number>;
+  // Together: a crash between the two must neither lose what was spent nor count it twice.
+  const prune = database.transaction((endedBeforeMs: number): void => {
+    const costs = prunedCosts();
+    for (const { pool, cost } of goneCosts.all(endedBeforeMs)) {
+      costs[pool] = (costs[pool] ?? 0) + cost;
+    }
+    if (dropGone.run(endedBeforeMs).changes === 0) return;
+    setMeta.run(prunedCostsKey, JSON.stringify(costs));
   });
   return {
     ...namespaces,
@@ -124,6 +143,10 @@ export function createAdministration(database: Database.Database, names: Names):
       putInstance.run(instance);
     },
     listInstances: ({ gone }) => instances.all(gone ? 1 : 0),
+    pruneInstances: (endedBeforeMs) => {
+      prune.immediate(endedBeforeMs);
+    },
+    prunedCosts,
     saveFleetEvent: database.transaction((event: StoredFleetEvent): void => {
       const { atMs, pool, instance, text } = event;
       putEvent.run(atMs, pool, instance, event.event, text, event.isLoud ? 1 : 0);

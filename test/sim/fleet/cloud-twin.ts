@@ -55,6 +55,8 @@ export const calm: CloudFaults = {
   storms: [],
 };
 
+/** A boot takes between so many times and so many times `bootMs`. */
+export const bootSpread = [0.8, 1.2] as const;
 /** Between a spot notice and the end. */
 const noticeMs = 120_000;
 
@@ -75,7 +77,8 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
       if (isAway(nowMs)) return { failure: 'unavailable', mayHaveMade: false };
       if (machines.has(instance)) return null;
       if (chance(faults.stockout)) return { failure: 'stockout', mayHaveMade: false };
-      const bootMs = faults.bootMs * (0.8 + 0.4 * nextFloat(random));
+      const [least, most] = bootSpread;
+      const bootMs = faults.bootMs * (least + (most - least) * nextFloat(random));
       machines.set(instance, {
         instance,
         node: `node-of-${instance}` as NodeId,

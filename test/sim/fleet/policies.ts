@@ -13,9 +13,10 @@ import { planFleet } from '../../../coordinator/autoscaler/plan/plan-fleet.ts';
 
 export type Policy = (inputs: FleetInputs) => FleetPlan;
 
+export const ownPolicy = 'Perigee';
 /** A fresh policy for each run: some remember. */
 export const policies: Readonly<Record<string, () => Policy>> = {
-  Perigee: () => planFleet,
+  [ownPolicy]: () => planFleet,
   'Dask’s rule': createDask,
   'Ray’s rule': createRay,
 };

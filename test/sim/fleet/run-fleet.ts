@@ -25,22 +25,23 @@ import type {
   InstanceId,
   NamespaceName,
 } from '../../../protocol/wire/ids.ts';
+import type { SimTask } from './bound.ts';
+import { boundSeconds } from './bound.ts';
 import type { CloudFaults, Machine } from './cloud-twin.ts';
-import { createCloud } from './cloud-twin.ts';
+import { bootSpread, createCloud } from './cloud-twin.ts';
 import type { Policy } from './policies.ts';
-
-export interface SimTask {
-  readonly atMs: number;
-  readonly runMs: number;
-}
 
 export interface FleetScenario {
   readonly name: string;
   readonly instancesMax: number;
   readonly spot: boolean;
   readonly faults: CloudFaults;
+  /** Where the pool is other than the others'. */
+  readonly pool?: Partial<Pick<PoolSpec, 'warm' | 'spendPerHourMax' | 'spendTotalMax'>>;
   /** Coordinator crashes at these times, between two orders. */
   readonly crashes: readonly number[];
+  /** A run that is not over then never is; 24 unless it says otherwise. */
+  readonly hoursMax?: number;
   tasks(random: RandomState): SimTask[];
 }
 
@@ -50,15 +51,21 @@ export interface FleetResult {
   wastedSeconds: number;
   firstTaskSeconds: number;
   makespanSeconds: number;
-  /** (work ÷ capacity) or the longest task from its arrival, plus one boot. */
+  /** No rule can end sooner: see `bound.ts`. */
   boundSeconds: number;
   machines: number;
+  /** Dollars in all, and an hour at the worst. */
+  spent: number;
+  pricePerHourMax: number;
+  /** Alive at the end. */
+  live: number;
+  /** Of these, those known to nobody. */
   leaked: number;
   busyKilled: number;
 }
 
 const stepMs = 1_000;
-const hoursMax = 24;
+const onDemandPrice = 1;
 const image = 'sha256:sim' as ImageDigest;
 const shape = {
   slots: 1,
@@ -91,7 +98,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     spendPerHourMax: null,
     spendTotalMax: null,
     namespaces: null,
-    offers: [...(scenario.spot ? [offerOf('spot', 0.3)] : []), offerOf('on-demand', 1)],
+    offers: [...(scenario.spot ? [offerOf('spot', 0.3)] : []), offerOf('on-demand', onDemandPrice)],
     bootMsGuess: 90_000,
     bootMsMax: 600_000,
     leaveMsMax: 60_000,
@@ -99,8 +106,12 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     retryBaseMs: 60_000,
     retryMaxMs: 3_600_000,
     dryRun: false,
+    ...scenario.pool,
   };
   const rows = new Map<InstanceId, InstanceRecord>();
+  const costs = new Map<InstanceId, number>();
+  const priceOf = (machine: Machine): number =>
+    spec.offers.find(({ id }) => id === machine.offer)?.pricePerHour ?? 0;
   let ids = 0;
   const open = (nowMs: number): FleetState => {
     const state = createFleetState({
@@ -113,6 +124,10 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       },
     });
     for (const row of rows.values()) {
+      const pool = state.pools.get(row.pool);
+      if (row.phase === 'gone' && pool !== undefined) {
+        pool.spentGone += costs.get(row.instance) ?? 0;
+      }
       if (row.phase === 'gone') continue;
       state.instances.set(row.instance, {
         ...row,
@@ -134,6 +149,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   let finished = 0;
   let firstAtMs: number | null = null;
   let lastAtMs = 0;
+  let pricePerHourMax = 0;
   let meanMs: number | null = null;
   const endMachine = (machine: Machine, nowMs: number, isOurs: boolean): void => {
     if (isOurs && machine.endedAtMs === null && machine.tasks.size > 0) busyKilled += 1;
@@ -157,6 +173,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     switch (order.kind) {
       case 'save':
         rows.set(order.instance.instance, { ...order.instance });
+        costs.set(order.instance.instance, order.cost);
         return;
       case 'create': {
         const { instance, offer } = order;
@@ -193,7 +210,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     }
   };
   let nowMs = 0;
-  for (; nowMs < hoursMax * 3_600_000; nowMs += stepMs) {
+  for (; nowMs < (scenario.hoursMax ?? 24) * 3_600_000; nowMs += stepMs) {
     while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) waiting.push(arrived++);
     cloud.storm(nowMs, stepMs);
     for (const machine of cloud.live()) {
@@ -231,8 +248,16 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
     crashing = scenario.crashes.some((atMs) => atMs >= nowMs && atMs < nowMs + stepMs);
     perform(stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs), nowMs);
     crashing = false;
-    const isOver = finished === tasks.length && cloud.live().length === 0;
-    if (isOver && state.instances.size === 0) break;
+    const live = cloud.live();
+    pricePerHourMax = Math.max(
+      pricePerHourMax,
+      live.reduce((sum, machine) => sum + priceOf(machine), 0),
+    );
+    const { spendTotalMax, warm } = spec;
+    // Whatever is left when a pool may cost no more, stays left.
+    const isSpent = spendTotalMax !== null && firstAtMs !== null;
+    const isOver = finished === tasks.length || isSpent;
+    if (isOver && live.length <= warm && state.instances.size <= warm) break;
   }
   function view(now: number) {
     const running = cloud.live().filter((machine) => machine.tasks.size > 0).length;
@@ -268,17 +293,24 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   const machines = [...cloud.machines.values()];
   const aliveMs = machines.reduce((sum, one) => sum + ((one.endedAtMs ?? nowMs) - one.madeAtMs), 0);
   const workMs = tasks.reduce((sum, { runMs }) => sum + runMs, 0);
-  const longestMs = Math.max(...tasks.map(({ atMs, runMs }) => atMs + runMs));
+  const spentMs = (one: Machine): number => (one.endedAtMs ?? nowMs) - one.madeAtMs;
+  const byHour = Math.floor((spec.spendPerHourMax ?? Number.POSITIVE_INFINITY) / onDemandPrice);
   return {
     done: finished === tasks.length,
     machineSeconds: aliveMs / 1000,
     wastedSeconds: Math.max(0, aliveMs - workMs) / 1000,
-    firstTaskSeconds: (firstAtMs ?? nowMs) / 1000,
+    firstTaskSeconds: ((firstAtMs ?? nowMs) - (tasks[0]?.atMs ?? 0)) / 1000,
     makespanSeconds: lastAtMs / 1000,
-    boundSeconds:
-      (Math.max(workMs / scenario.instancesMax, longestMs) + scenario.faults.bootMs) / 1000,
+    boundSeconds: boundSeconds(tasks, {
+      capacity: Math.min(scenario.instancesMax, byHour),
+      bootMsMin: bootSpread[0] * scenario.faults.bootMs,
+      isWarm: spec.warm > 0,
+    }),
     machines: machines.length,
-    leaked: cloud.live().length,
+    spent: machines.reduce((sum, one) => sum + (priceOf(one) * spentMs(one)) / 3_600_000, 0),
+    pricePerHourMax,
+    live: cloud.live().length,
+    leaked: cloud.live().filter(({ instance }) => !state.instances.has(instance)).length,
     busyKilled,
   };
 }

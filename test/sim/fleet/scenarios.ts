@@ -73,4 +73,32 @@ export const scenarios: readonly FleetScenario[] = [
     crashes: [0, 1_000, 180_000, 190_000, 400_000, 401_000, 700_000],
     tasks: burst(400, 30_000, 120_000),
   },
+  {
+    ...base,
+    name: 'at most $10 an hour',
+    pool: { spendPerHourMax: 10 },
+    tasks: burst(200, 20_000, 100_000),
+  },
+  {
+    ...base,
+    name: 'at most $4 in all',
+    pool: { spendTotalMax: 4 },
+    tasks: burst(600, 20_000, 100_000),
+  },
+  {
+    ...base,
+    name: 'five spares',
+    pool: { warm: 5 },
+    tasks: (random) =>
+      Array.from({ length: 6 }, (_, wave) => wave).flatMap((wave) =>
+        burst(
+          5,
+          10_000,
+          40_000,
+        )(random).map((task) => ({
+          ...task,
+          atMs: 600_000 + wave * 1_500_000,
+        })),
+      ),
+  },
 ];

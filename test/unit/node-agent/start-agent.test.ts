@@ -263,7 +263,7 @@ describe('an agent and its coordinator', () => {
   it('drains at SIGTERM: returns, finishes, says goodbye', async () => {
     const { session, stage, spec, agent } = await startRunning();
     session.send(grants(spec, [pickled('one')], { lo: 1 }));
-    agent.drain();
+    agent.drain('Enough.');
     await session.next('drainAsked');
     expect(await session.next('returned')).toEqual({ kind: 'returned', attempts: [ref(1)] });
     stage.succeed(pickled('result'));
@@ -320,7 +320,7 @@ describe('an agent and its coordinator', () => {
     session.send(welcome());
     for (let beat = 0; beat < 5; beat += 1) await session.next('heartbeat');
     expect(coordinator.openedStreams()).toBeGreaterThan(3);
-    session.send({ kind: 'drain' });
+    session.send({ kind: 'drain', reason: 'It has been idle.' });
     await session.next('goodbye');
   });
 

@@ -1,13 +1,8 @@
 /** What a pool of EC2 machines says below `"ec2"` in the pools file. */
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
-import type { Input } from '../../../gateway/input/fields.ts';
-import {
-  readObject,
-  readText,
-  readTextOr,
-  readTextsOrNull,
-  refuseUnknownFields,
-} from '../../../gateway/input/fields.ts';
+import { readObject, readText } from '../../../gateway/input/fields.ts';
+import type { PoolFields } from '../pool-fields.ts';
+import { readPoolFields } from '../pool-fields.ts';
 
 export interface Ec2Settings {
   region: string;
@@ -37,25 +32,20 @@ const fieldNames = [
   'endpoint',
 ];
 const charsMax = 256;
-const text = { charsMax, fallback: null };
 
 /** @throws PerigeeError invalid_request */
 export function parseEc2Settings(fields: unknown): Ec2Settings {
-  const input = readObject(fields, '"ec2"');
-  refuseUnknownFields(input, fieldNames, '"ec2"');
+  const pool = readPoolFields(fields, { provider: 'ec2', known: fieldNames, charsMax });
   const settings: Ec2Settings = {
-    region: readText(input, 'region', charsMax),
-    image: readTextOr(input, 'image', text),
-    launchTemplate: readTextOr(input, 'launchTemplate', text),
-    launchTemplateVersion: readTextOr(input, 'launchTemplateVersion', {
-      charsMax,
-      fallback: '$Default',
-    }),
-    subnets: readSubnets(input),
-    securityGroups: readTextsOrNull(input, 'securityGroups', 5) ?? [],
-    instanceProfile: readTextOr(input, 'instanceProfile', text),
-    keyName: readTextOr(input, 'keyName', text),
-    endpoint: readTextOr(input, 'endpoint', text),
+    region: pool.text('region'),
+    image: pool.textOrNull('image'),
+    launchTemplate: pool.textOrNull('launchTemplate'),
+    launchTemplateVersion: pool.textOr('launchTemplateVersion', '$Default'),
+    subnets: readSubnets(pool),
+    securityGroups: pool.texts('securityGroups', 5),
+    instanceProfile: pool.textOrNull('instanceProfile'),
+    keyName: pool.textOrNull('keyName'),
+    endpoint: pool.textOrNull('endpoint'),
   };
   if (settings.image === null && settings.launchTemplate === null) {
     throw new PerigeeError('invalid_request', '"ec2" has neither "image" nor "launchTemplate".', {
@@ -65,7 +55,7 @@ export function parseEc2Settings(fields: unknown): Ec2Settings {
   return settings;
 }
 
-function readSubnets(input: Input): Record<string, string> {
+function readSubnets({ input }: PoolFields): Record<string, string> {
   if (input['subnets'] === undefined) return {};
   const given = readObject(input['subnets'], '"subnets"');
   return Object.fromEntries(

@@ -1,12 +1,5 @@
 /** What a pool of Google Compute Engine machines says below `"gce"` in the pools file. */
-import {
-  readIntegerOr,
-  readObject,
-  readText,
-  readTextOr,
-  readTextsOrNull,
-  refuseUnknownFields,
-} from '../../../gateway/input/fields.ts';
+import { readPoolFields } from '../pool-fields.ts';
 
 export interface GceSettings {
   project: string;
@@ -36,24 +29,20 @@ const fieldNames = [
   'endpoint',
 ];
 const charsMax = 512;
-const text = { charsMax, fallback: null };
+const debian = 'projects/debian-cloud/global/images/family/debian-12';
 
 /** @throws PerigeeError invalid_request */
 export function parseGceSettings(fields: unknown): GceSettings {
-  const input = readObject(fields, '"gce"');
-  refuseUnknownFields(input, fieldNames, '"gce"');
+  const pool = readPoolFields(fields, { provider: 'gce', known: fieldNames, charsMax });
   return {
-    project: readText(input, 'project', charsMax),
-    region: readText(input, 'region', charsMax),
-    image: readTextOr(input, 'image', {
-      charsMax,
-      fallback: 'projects/debian-cloud/global/images/family/debian-12',
-    }),
-    diskGib: readIntegerOr(input, 'diskGib', { min: 10, max: 65_536, fallback: 20 }),
-    network: readTextOr(input, 'network', text),
-    subnetwork: readTextOr(input, 'subnetwork', text),
-    serviceAccount: readTextOr(input, 'serviceAccount', text),
-    networkTags: readTextsOrNull(input, 'networkTags', 64) ?? [],
-    endpoint: readTextOr(input, 'endpoint', text),
+    project: pool.text('project'),
+    region: pool.text('region'),
+    image: pool.textOr('image', debian),
+    diskGib: pool.integerOr('diskGib', { min: 10, max: 65_536, fallback: 20 }),
+    network: pool.textOrNull('network'),
+    subnetwork: pool.textOrNull('subnetwork'),
+    serviceAccount: pool.textOrNull('serviceAccount'),
+    networkTags: pool.texts('networkTags', 64),
+    endpoint: pool.textOrNull('endpoint'),
   };
 }

@@ -1,11 +1,5 @@
 /** What a pool of Slurm jobs says below `"slurm"` in the pools file. */
-import {
-  readIntegerOr,
-  readObject,
-  readTextOr,
-  readTextsOrNull,
-  refuseUnknownFields,
-} from '../../../gateway/input/fields.ts';
+import { readPoolFields } from '../pool-fields.ts';
 
 export interface SlurmSettings {
   /** Null for the cluster's own default; an offer's `zone` names another one. */
@@ -20,20 +14,22 @@ export interface SlurmSettings {
   folder: string;
 }
 
-const text = { charsMax: 256, fallback: null };
+const fieldNames = ['partition', 'account', 'qos', 'timeLimitMinutes', 'extra', 'folder'];
+/** Of a path, too. */
+const charsMax = 4_096;
+const minutesMax = 365 * 24 * 60;
 
 /** @throws PerigeeError invalid_request */
 export function parseSlurmSettings(fields: unknown): SlurmSettings {
-  const input = readObject(fields ?? {}, '"slurm"');
-  const names = ['partition', 'account', 'qos', 'timeLimitMinutes', 'extra', 'folder'];
-  refuseUnknownFields(input, names, '"slurm"');
-  const range = { min: 1, max: 365 * 24 * 60, fallback: null };
+  const pool = readPoolFields(fields, { provider: 'slurm', known: fieldNames, charsMax });
   return {
-    partition: readTextOr(input, 'partition', text),
-    account: readTextOr(input, 'account', text),
-    qos: readTextOr(input, 'qos', text),
-    timeLimitMinutes: readIntegerOr(input, 'timeLimitMinutes', range),
-    extra: readTextsOrNull(input, 'extra', 64) ?? [],
-    folder: readTextOr(input, 'folder', { charsMax: 4_096, fallback: '/tmp' }),
+    partition: pool.textOrNull('partition'),
+    account: pool.textOrNull('account'),
+    qos: pool.textOrNull('qos'),
+    timeLimitMinutes: pool.integerOr('timeLimitMinutes', {
+      ...{ min: 1, max: minutesMax, fallback: null },
+    }),
+    extra: pool.texts('extra', 64),
+    folder: pool.textOr('folder', '/tmp'),
   };
 }

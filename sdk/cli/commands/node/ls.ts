@@ -53,6 +53,7 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'cache hits', text: hitRateOf, align: 'right' },
   { title: 'cache/nodes/origins', text: sourcesOf },
   { title: 'images', text: (node) => node.images.join(', ') },
+  { title: 'draining', text: (node) => node.draining ?? '' },
 ];
 
 /** Of the reads of imagery, those that the node's own cache answered. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { listInstanceNodes } from '../../../../coordinator/autoscaler/fleet-inputs.ts';
 import { locateNodes } from '../../../../coordinator/core/holdings.ts';
 import { describeNodes } from '../../../../coordinator/core/views.ts';
-import type { AssetId, ImageDigest } from '../../../../protocol/wire/ids.ts';
+import type { AssetId, ImageDigest, InstanceId } from '../../../../protocol/wire/ids.ts';
 import type { TestMesh } from './mesh.ts';
 import { createMesh, grants, hello, image, nodeId } from './mesh.ts';
 
@@ -62,6 +63,42 @@ describe('holdings', () => {
     tellHoldings(mesh, 'a', { sequence: 1, full: true, add: [one] });
     mesh.join('a');
     expect(heldBy(mesh, 'a')).toEqual([]);
+  });
+});
+
+describe('bytes that no other node holds', () => {
+  const uniqueBytes = (mesh: TestMesh) =>
+    ['a', 'b', 'c'].map((name) => mesh.state.nodes.get(nodeId(name))?.uniqueBytes);
+
+  it('are counted through every change', () => {
+    const mesh = createMesh();
+    for (const name of ['a', 'b', 'c']) mesh.join(name);
+    tellHoldings(mesh, 'a', { sequence: 1, full: true, add: [one, two, three] });
+    expect(uniqueBytes(mesh)).toEqual([30, 0, 0]);
+    tellHoldings(mesh, 'b', { sequence: 1, full: true, add: [one, two] });
+    tellHoldings(mesh, 'c', { sequence: 1, full: true, add: [one] });
+    expect(uniqueBytes(mesh)).toEqual([10, 0, 0]);
+    // Told twice, it is held once.
+    tellHoldings(mesh, 'a', { sequence: 2, add: [one, three] });
+    expect(uniqueBytes(mesh)).toEqual([10, 0, 0]);
+    tellHoldings(mesh, 'a', { sequence: 3, drop: [one, two] });
+    expect(uniqueBytes(mesh)).toEqual([10, 10, 0]);
+    tellHoldings(mesh, 'b', { sequence: 2, full: true });
+    expect(uniqueBytes(mesh)).toEqual([10, 0, 10]);
+  });
+
+  it('are what the fleet sees of a node', () => {
+    const mesh = createMesh();
+    mesh.join('a', { hello: { instance: 'i-1' as InstanceId } });
+    mesh.join('b', { hello: { instance: 'i-2' as InstanceId } });
+    tellHoldings(mesh, 'a', { sequence: 1, full: true, add: [one, two] });
+    tellHoldings(mesh, 'b', { sequence: 1, full: true, add: [one] });
+    expect(
+      listInstanceNodes(mesh.state, 0).map(({ node }) => [node.node, node.uniqueCacheBytes]),
+    ).toEqual([
+      ['a', 10],
+      ['b', 0],
+    ]);
   });
 });
 

@@ -172,11 +172,17 @@ describe('a node', () => {
   it('hears of its drain again when it comes back', () => {
     const mesh = createMesh();
     mesh.join('a');
-    mesh.take({ kind: 'nodeDrainAsked', request: 8, node: nodeId('a'), by: 'operator' });
+    mesh.take({
+      kind: 'nodeDrainAsked',
+      request: 8,
+      node: nodeId('a'),
+      by: 'operator',
+      reason: '',
+    });
     expect(greet(mesh, 2)).toEqual([
       expect.objectContaining({ kind: 'endSession', session: 1 }),
       { kind: 'sendWelcome', node: 'a', session: 2, drop: [], kept: [] },
-      { kind: 'sendDrain', node: 'a', session: 2 },
+      { kind: 'sendDrain', node: 'a', session: 2, reason: '' },
     ]);
   });
 

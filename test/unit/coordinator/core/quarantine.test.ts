@@ -113,7 +113,13 @@ describe('a node', () => {
     mesh.join('b');
     mesh.submit(1);
     mesh.report('b', [{ ...attempt(1, 0), ...outcome({ runtimeMs: 500 }) }]);
-    mesh.take({ kind: 'nodeDrainAsked', request: 1, node: nodeId('b'), by: 'operator' });
+    mesh.take({
+      kind: 'nodeDrainAsked',
+      request: 1,
+      node: nodeId('b'),
+      by: 'operator',
+      reason: '',
+    });
     mesh.join('a', { slots: 4 });
     mesh.submit(3);
     mesh.report(

@@ -151,7 +151,7 @@ function runHistory(seed: number, events: number) {
     (node) => {
       const by = pick(['operator', 'autoscaler'] as const);
       if (nextBelow(random, 4) === 0) {
-        take({ kind: 'nodeDrainAsked', request: request++, node: nodeId(node.id), by });
+        take({ kind: 'nodeDrainAsked', request: request++, node: nodeId(node.id), by, reason: '' });
       } else take({ kind: 'nodeUndrainAsked', request: request++, node: nodeId(node.id) });
     },
     () => {

@@ -117,7 +117,13 @@ describe('a grant', () => {
     mesh.join('a');
     mesh.join('b');
     mesh.submit(2);
-    mesh.take({ kind: 'nodeDrainAsked', request: 1, node: nodeId('a'), by: 'operator' });
+    mesh.take({
+      kind: 'nodeDrainAsked',
+      request: 1,
+      node: nodeId('a'),
+      by: 'operator',
+      reason: '',
+    });
     expect(grants(mesh.report('a', [{ ...attempt(1, 0), ...outcome() }]))).toEqual(['b 1:1+1#1']);
   });
 

@@ -180,7 +180,13 @@ describe('explainTask', () => {
     const mesh = createMesh();
     mesh.group();
     mesh.join('a');
-    mesh.take({ kind: 'nodeDrainAsked', request: 9, node: nodeId('a'), by: 'operator' });
+    mesh.take({
+      kind: 'nodeDrainAsked',
+      request: 9,
+      node: nodeId('a'),
+      by: 'operator',
+      reason: '',
+    });
     mesh.submit(1);
     expect(explain(mesh, 1, 0)).toEqual([
       'noneReady',

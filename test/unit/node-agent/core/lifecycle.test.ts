@@ -161,23 +161,25 @@ describe('a drain', () => {
 
   it('by SIGTERM is told to the coordinator and cannot be called off', () => {
     const bench = running();
-    expect(bench.turn({ kind: 'stopAsked' })[0]).toEqual({ kind: 'sendDrainAsked' });
+    expect(bench.turn({ kind: 'stopAsked', reason: 'Enough.' })[0]).toEqual({
+      ...{ kind: 'sendDrainAsked', reason: 'Enough.' },
+    });
     expect(bench.turn({ kind: 'undrainOrdered' })).toEqual([]);
-    expect(bench.turn({ kind: 'stopAsked' })).toEqual([]);
+    expect(bench.turn({ kind: 'stopAsked', reason: 'Enough.' })).toEqual([]);
     bench.turn({ kind: 'sessionLost' });
     expect(kinds(bench.turn({ kind: 'sessionOpened', drop: [] }))).toContain('sendDrainAsked');
   });
 
   it('of an agent that holds nothing and has no session ends at once', () => {
     const bench = createBench({ offline: true });
-    bench.turn({ kind: 'stopAsked' });
+    bench.turn({ kind: 'stopAsked', reason: 'Enough.' });
     expect(bench.pass(50)).toEqual([{ kind: 'exit', reason: { kind: 'stopped' } }]);
   });
 
   it('without a session waits for the coordinator to take the last outcomes, for a while', () => {
     const bench = running();
     bench.turn({ kind: 'sessionLost' });
-    bench.turn({ kind: 'stopAsked' });
+    bench.turn({ kind: 'stopAsked', reason: 'Enough.' });
     bench.turn(ended(1, ref(0)));
     expect(bench.pass(14_000)).toEqual([]);
     expect(bench.pass(1_100)).toEqual([{ kind: 'exit', reason: { kind: 'stopped' } }]);

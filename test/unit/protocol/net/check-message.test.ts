@@ -117,7 +117,7 @@ const agentMessages = [
   { kind: 'report', report: 2, outcomes: [{ ...outcome, outputs: [output] }] },
   { kind: 'log', chunks: [{ ...ref, offset: 0, bytes: Buffer.from('out') }] },
   { kind: 'returned', attempts: [] },
-  { kind: 'drainAsked' },
+  { kind: 'drainAsked', reason: 'why' },
   { kind: 'goodbye' },
 ];
 const coordinatorMessages = [
@@ -134,7 +134,7 @@ const coordinatorMessages = [
   { kind: 'grants', groups: [spec], grants: [grant] },
   { kind: 'ack', report: 3 },
   { kind: 'cancel', attempts: [ref] },
-  { kind: 'drain' },
+  { kind: 'drain', reason: 'why' },
   {
     kind: 'originShares',
     nodes: 2,

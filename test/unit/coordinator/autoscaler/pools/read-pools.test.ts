@@ -22,7 +22,7 @@ describe('the pools file', () => {
   it('fills in what is left out', () => {
     const [entry] = parsePools([pool({ ec2: { region: 'r' } })], 'pools.json');
     expect(entry).toMatchObject({
-      ...{ name: 'aws', kind: 'ec2', min: 0, max: 5, warm: 0, idleMs: 60_000 },
+      ...{ name: 'aws', kind: 'ec2', min: 0, max: 5, warm: 0, idleMs: 0 },
       ...{ billingFloorMs: 60_000, spendPerHourMax: null, dryRun: false, fields: { region: 'r' } },
       offers: [{ id: 'c7i.large', zone: null, spot: false, shape: { slots: 2, cpus: 2 } }],
     });

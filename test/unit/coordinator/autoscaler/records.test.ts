@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import {
+  noteCreateFailure,
+  noteOfferFailure,
+} from '../../../../coordinator/autoscaler/lifecycle/failures.ts';
+import type { PoolSpec } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import {
+  createFleetState,
+  defaultLifecycleSettings,
+} from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import { defaultFleetSettings } from '../../../../coordinator/autoscaler/plan/inputs.ts';
+import { planFleet } from '../../../../coordinator/autoscaler/plan/plan-fleet.ts';
+import { loadFleet, saveLearned } from '../../../../coordinator/autoscaler/records.ts';
+import { createMemoryStore } from '../../../../coordinator/store/memory.ts';
+import { offer } from './plan/fleets.ts';
+
+const spec: PoolSpec = {
+  ...{ pool: 'cloud', provider: 'ec2', instancesMin: 0, instancesMax: 5, warm: 0 },
+  ...{ idleMs: 0, billingFloorMs: 0, spendPerHourMax: null, spendTotalMax: null },
+  ...{ namespaces: null, offers: [offer({ id: 'spot' }), offer({ id: 'other' })] },
+  ...{ bootMsGuess: 60_000, bootMsMax: 600_000, leaveMsMax: 60_000, killAfterMs: 5_000 },
+  ...{ retryBaseMs: 60_000, retryMaxMs: 3_600_000, dryRun: false },
+};
+const open = () =>
+  createFleetState({
+    pools: [spec],
+    settings: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
+    decide: planFleet,
+    nextId: () => '1',
+  });
+const nowMs = 1_000_000;
+
+describe('a coordinator that starts again', () => {
+  it('knows what has failed, until when it is left alone, and what boots take', async () => {
+    const store = createMemoryStore();
+    const before = open();
+    const pool = before.pools.get('cloud');
+    const other = pool?.offers.get('other');
+    if (pool === undefined || other === undefined) throw new Error('there is no pool');
+    noteOfferFailure(pool, 'spot', { nowMs, reason: 'It never joined.' });
+    Object.assign(other, { boots: 3, bootMs: 70_000, refusals: 2 });
+    noteCreateFailure(pool, 'spot', { nowMs, failure: 'denied', message: 'no' });
+    await saveLearned(store, before, '');
+
+    const after = open();
+    await loadFleet(store, after, nowMs + 1_000);
+    const found = after.pools.get('cloud');
+    expect(found?.offers.get('spot')).toEqual(pool.offers.get('spot'));
+    expect(found?.offers.get('other')).toEqual(other);
+    expect(found?.offers.get('spot')).toMatchObject({
+      failures: 1,
+      pausedUntilMs: nowMs + 60_000,
+      pauseReason: 'spot failed: It never joined.',
+    });
+    expect([found?.hold, found?.holds]).toEqual([pool.hold, 1]);
+  });
+
+  it('does not wait for a clock that was set back', async () => {
+    const store = createMemoryStore();
+    const before = open();
+    const pool = before.pools.get('cloud');
+    if (pool === undefined) throw new Error('there is no pool');
+    noteOfferFailure(pool, 'spot', { nowMs, reason: 'It never joined.' });
+    await saveLearned(store, before, '');
+    const after = open();
+    await loadFleet(store, after, nowMs - 100 * 3_600_000);
+    const until = after.pools.get('cloud')?.offers.get('spot')?.pausedUntilMs;
+    expect(until).toBe(nowMs - 99 * 3_600_000);
+  });
+
+  it('knows what machines have cost whose rows are gone', async () => {
+    const store = createMemoryStore();
+    const row = {
+      ...{ instance: 'cloud-1', pool: 'cloud', state: 'gone' as const, handle: '', reason: '' },
+      ...{ requestedAtMs: 1, endedAtMs: 2, offer: 'spot', pricePerHour: 1, node: null, cost: 2 },
+    };
+    await store.saveInstance(row);
+    await store.saveInstance({ ...row, instance: 'cloud-2', endedAtMs: 9, cost: 3 });
+    await store.pruneInstances(5);
+    const state = open();
+    await loadFleet(store, state, nowMs);
+    expect(state.pools.get('cloud')?.spentGone).toBe(5);
+  });
+
+  it('writes what it has learned only when that has changed', async () => {
+    const written: string[] = [];
+    const store = { setMeta: async (key: string) => void written.push(key) };
+    const state = open();
+    const saved = await saveLearned(store, state, '');
+    await saveLearned(store, state, saved);
+    expect(written).toEqual(['fleetOffers', 'fleetHolds']);
+  });
+});
