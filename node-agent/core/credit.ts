@@ -76,5 +76,5 @@ function creditPerSlot(turn: Turn, group: HeldGroup): number {
   if (turn.now < turn.state.cautiousUntilMs) return 1;
   if (group.window === 1) return 1;
   // The shortest tasks go by the thousand between two messages of the coordinator.
-  return group.window * (group.window >= shortWindow ? 16 : 2);
+  return group.window * (group.window >= shortWindow ? 8 : 2);
 }

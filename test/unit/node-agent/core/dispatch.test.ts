@@ -75,7 +75,7 @@ describe('handing out work', () => {
     const bench = benchWithWorker(spec);
     teach(bench, 0.01);
     expect(bench.state.groups.get(spec.group)?.window).toBe(64);
-    expect(bench.state.session).toEqual({ kind: 'open', pulled: 1_024 });
+    expect(bench.state.session).toEqual({ kind: 'open', pulled: 512 });
     const indexes = Array.from({ length: 300 }, (_, index) => index);
     expect(bench.turn(grant(spec, indexes))).toEqual([
       { kind: 'feedWorker', worker: 1, tasks: indexes.slice(0, 64).map((index) => fed(index)) },
