@@ -24,9 +24,9 @@ export function drawBars(title: string, bars: readonly Bar[]): string {
   const rows = bars.map(({ label, value, unit, isOurs }, at) => {
     const y = 44 + at * rowHeight;
     const length = Math.max(2, (room * Math.log10(Math.max(value, 1))) / longest);
-    return `<text x="${left - 8}" y="${y + 14}" text-anchor="end">${escape(label)}</text>
+    return `<text x="${left - 8}" y="${y + 14}" text-anchor="end">${escapeXml(label)}</text>
 <rect x="${left}" y="${y}" width="${length.toFixed(1)}" height="18" fill="${isOurs ? colours[0] : '#9ca3af'}"/>
-<text x="${(left + length + 6).toFixed(1)}" y="${y + 14}">${escape(`${show(value)} ${unit}`)}</text>`;
+<text x="${(left + length + 6).toFixed(1)}" y="${y + 14}">${escapeXml(`${show(value)} ${unit}`)}</text>`;
   });
   return frame(title, 60 + bars.length * rowHeight, rows.join('\n'));
 }
@@ -56,12 +56,12 @@ export function drawLines(
     const y = yOf(value).toFixed(1);
     parts.push(
       `<line x1="${left}" x2="${right}" y1="${y}" y2="${y}" stroke="${faint}"/>`,
-      `<text x="${left - 8}" y="${y}" dy="4" text-anchor="end">${escape(show(value))}</text>`,
+      `<text x="${left - 8}" y="${y}" dy="4" text-anchor="end">${escapeXml(show(value))}</text>`,
     );
   }
   for (const x of new Set(all.map((point) => point.x))) {
     parts.push(
-      `<text x="${xOf(x).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${escape(show(x))}</text>`,
+      `<text x="${xOf(x).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${escapeXml(show(x))}</text>`,
     );
   }
   lines.forEach(({ name, points }, at) => {
@@ -74,25 +74,25 @@ export function drawLines(
       );
     }
     parts.push(
-      `<text x="${right}" y="${top - 14 + at * 16}" text-anchor="end" fill="${colour}">${escape(name)}</text>`,
+      `<text x="${right}" y="${top - 14 + at * 16}" text-anchor="end" fill="${colour}">${escapeXml(name)}</text>`,
     );
   });
   parts.push(
-    `<text x="${(left + right) / 2}" y="${bottom + 38}" text-anchor="middle">${escape(axes.x)}</text>`,
-    `<text x="${left - 50}" y="${top - 14}">${escape(axes.y)}</text>`,
+    `<text x="${(left + right) / 2}" y="${bottom + 38}" text-anchor="middle">${escapeXml(axes.x)}</text>`,
+    `<text x="${left - 50}" y="${top - 14}">${escapeXml(axes.y)}</text>`,
   );
   return frame(title, bottom + 50, parts.join('\n'));
 }
 
 function frame(title: string, height: number, body: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12" fill="${ink}" role="img" aria-label="${escape(title)}">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12" fill="${ink}" role="img" aria-label="${escapeXml(title)}">
 <rect width="100%" height="100%" fill="#ffffff"/>
-<text x="16" y="26" font-size="15" font-weight="bold">${escape(title)}</text>
+<text x="16" y="26" font-size="15" font-weight="bold">${escapeXml(title)}</text>
 ${body}
 </svg>
 `;
 }
 
-function escape(text: string): string {
+function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
 }
