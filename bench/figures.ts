@@ -7,6 +7,9 @@ export interface Figure {
   scenario: string;
   figure: number;
   unit: string;
+  /** Tasks of this measurement, and the processor time that each role used for them, in ms. */
+  tasks?: number;
+  cpuMs?: Record<string, number>;
 }
 
 /** All measurements of one scenario in one run. */
@@ -18,6 +21,8 @@ export interface Row {
   lowest: number;
   highest: number;
   runs: number;
+  /** Microseconds of processor time per task by role, over all runs: the share of each hop. */
+  cpuMicrosecondsPerTask?: Record<string, number>;
 }
 
 /** What a results file holds. */
@@ -28,6 +33,22 @@ export interface Results {
   /** What an acknowledged submission rests on. */
   durability: string;
   rows: Row[];
+  /** The cores alone under the simulator's clock. */
+  growth?: GrowthPoint[];
+}
+
+/** What one decision costs at one size of a mesh. */
+export interface GrowthPoint {
+  nodes: number;
+  tasks: number;
+  decisionsPerSecond: number;
+  microsecondsPerDecision: number;
+  /** Of one call that comes while every place is taken. */
+  microsecondsPerCall: number;
+  /** Of one node that comes back in a new session. */
+  microsecondsPerReconnect: number;
+  /** Heap in use at the end, of the core and the twin of the store. */
+  heapBytes: number;
 }
 
 /** One row a scenario, in the order in which they were first measured. */
@@ -44,8 +65,27 @@ export function summarize(figures: readonly Figure[]): Row[] {
       lowest: sorted[0] ?? Number.NaN,
       highest: sorted.at(-1) ?? Number.NaN,
       runs: sorted.length,
+      ...cpuOf(all),
     };
   });
+}
+
+function cpuOf(figures: readonly Figure[]): Pick<Row, 'cpuMicrosecondsPerTask'> {
+  const perTask: Record<string, number> = {};
+  let tasks = 0;
+  for (const figure of figures) {
+    tasks += figure.tasks ?? 0;
+    for (const [role, ms] of Object.entries(figure.cpuMs ?? {})) {
+      perTask[role] = (perTask[role] ?? 0) + ms * 1_000;
+    }
+  }
+  if (tasks === 0) return {};
+  for (const [role, all] of Object.entries(perTask)) {
+    perTask[role] = Math.round((10 * all) / tasks) / 10;
+    // What did nothing is left out.
+    if (perTask[role] === 0) delete perTask[role];
+  }
+  return { cpuMicrosecondsPerTask: perTask };
 }
 
 /** The row of a scenario, if it was measured. */
@@ -60,12 +100,21 @@ export function show(value: number): string {
   return Number(value.toPrecision(3)).toString();
 }
 
+/** Who used the processor, in µs per task. */
+export function describeCpu(row: Row): string {
+  const entries = Object.entries(row.cpuMicrosecondsPerTask ?? {});
+  if (entries.length === 0) return '';
+  const all = entries.reduce((sum, [, each]) => sum + each, 0);
+  const shares = entries.map(([role, each]) => `${role} ${((100 * each) / all).toFixed(0)} %`);
+  return `  ${show(all)} µs of processor a task: ${shares.join(', ')}`;
+}
+
 /** The rows as a table for people. */
 export function describeRows(rows: readonly Row[]): string {
   return rows
     .map((row) => {
       const spread = row.runs > 1 ? `  (${show(row.lowest)} to ${show(row.highest)})` : '';
-      return `${row.of.padEnd(10)}${row.scenario.padEnd(40)}${show(row.median).padStart(10)} ${row.unit}${spread}`;
+      return `${row.of.padEnd(10)}${row.scenario.padEnd(40)}${show(row.median).padStart(10)} ${row.unit}${spread}${describeCpu(row)}`;
     })
     .join('\n');
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [peers] [SCENARIO …] [--runs N] [--short] [--out FILE]`: measures meshes of its
- * own; see README.md here.
+ * `npm run bench -- [all | peers | growth] [SCENARIO …] [--runs N] [--short] [--out FILE]`: measures
+ * meshes of its own; see README.md here.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { cpus, release, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import type { Figure, Results } from './figures.ts';
 import { describeRows, summarize } from './figures.ts';
+import { measureGrowth } from './growth.ts';
 import { measureImageryCache } from './imagery-cache.ts';
 import { measureImageryTasks } from './imagery-task.ts';
 import { measureLimits } from './limits/measure.ts';
@@ -15,9 +16,11 @@ import { describePeers } from './peers/describe.ts';
 import { measurePeers } from './peers/measure.ts';
 import { measureScenario, type ScenarioName, scenarioNames } from './product/measure.ts';
 import { checkout } from './product/mesh.ts';
+import { writeReport } from './report/write-report.ts';
 
-const usage = `npm run bench -- [peers [dask|ray|celery|hyperqueue|bullmq …]] [SCENARIO …] [--runs N] [--short] [--out FILE]
-Scenarios: ${scenarioNames.join(', ')}, limits; all by default. imagery by its name alone.`;
+const usage = `npm run bench -- [all | peers [dask|ray|celery|hyperqueue|bullmq …] | growth | imagery] [SCENARIO …] [--runs N] [--short] [--out FILE]
+npm run bench -- report FILE    writes docs/performance.md's table and charts from a file of results
+Scenarios: ${scenarioNames.join(', ')}, limits; all of these by default. imagery by its name alone.`;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -34,6 +37,11 @@ async function main(): Promise<void> {
     process.stdout.write(`${usage}\n`);
     return;
   }
+  const [first] = positionals;
+  if (first === 'report') {
+    writeReport(positionals[1] ?? '');
+    return;
+  }
   const options = { runs: Number(values.runs), idleAgents: Number(values['idle-agents']) };
   const figures =
     positionals[0] === 'imagery'
@@ -42,12 +50,19 @@ async function main(): Promise<void> {
         ? await measureShort()
         : await measure(positionals, options);
   const rows = summarize(figures);
+  const withGrowth = first === 'growth' || first === 'all';
+  const growth = values.short
+    ? measureGrowth({ nodesMax: 100, tasksMax: 10_000, decisions: 10_000 })
+    : withGrowth
+      ? measureGrowth()
+      : undefined;
   const results: Results = {
     commit: commit(),
     at: new Date().toISOString(),
     machine: machine(),
     durability: 'SQLite WAL, synchronous=FULL, group commit; every acknowledged task is on disk',
     rows,
+    ...(growth === undefined ? {} : { growth }),
   };
   process.stderr.write(`\n${describeRows(rows)}\n${describePeers(rows)}`);
   const text = `${JSON.stringify(results, null, 2)}\n`;
@@ -82,6 +97,14 @@ async function measure(
   options: { runs: number; idleAgents: number },
 ): Promise<Figure[]> {
   const [first, ...rest] = words;
+  if (first === 'growth') return [];
+  if (first === 'all') {
+    const figures: Figure[] = [];
+    for (const name of scenarioNames) figures.push(...(await measureScenario(name, options)));
+    // Peers last: what they leave in the page cache and on the disk must not stand in our way.
+    const peers = await measurePeers({ runs: Math.min(options.runs, 2), names: [] });
+    return [...figures, ...(await measureLimits()), ...peers];
+  }
   if (first === 'peers') {
     const peers = await measurePeers({ runs: options.runs, names: rest });
     const ours: Figure[] = [];

@@ -3,6 +3,17 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Figure } from './figures.ts';
+import { type CpuMeter, startCpuMeter } from './product/processes.ts';
+
+/** A line: a figure, or where only `mark` is given, the end of what is not to be measured. */
+interface Line {
+  mark?: true;
+  of?: string;
+  scenario: string;
+  figure: number;
+  unit: string;
+  tasks?: number;
+}
 
 /**
  * The figures a program printed.
@@ -11,10 +22,10 @@ import type { Figure } from './figures.ts';
 export async function runLines(
   of: string,
   [program, ...parameters]: readonly [string, ...string[]],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; meshPid?: number } = {},
 ): Promise<Figure[]> {
   const child = spawn(program, parameters, {
-    ...options,
+    cwd: options.cwd,
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -23,14 +34,26 @@ export async function runLines(
   child.stderr.on('data', (bytes: Buffer) => {
     lastWords = (lastWords + bytes.toString()).slice(-4_000);
   });
+  const { meshPid } = options;
+  const readCpu: CpuMeter | null =
+    meshPid === undefined || child.pid === undefined ? null : startCpuMeter([meshPid, child.pid]);
   const figures: Figure[] = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (!line.startsWith('{')) continue;
-    const said = JSON.parse(line) as Omit<Figure, 'of'> & { of?: string };
-    const { scenario, figure, unit } = said;
+  for await (const text of createInterface({ input: child.stdout })) {
+    if (!text.startsWith('{')) continue;
+    const line = JSON.parse(text) as Line;
+    const cpuMs = readCpu?.();
+    if (line.mark === true) continue;
+    const { scenario, figure, unit, tasks } = line;
     // What it measured beside the product bears its own name.
-    const whose = said.of ?? of;
-    figures.push({ of: whose, scenario, figure, unit });
+    const whose = line.of ?? of;
+    figures.push({
+      of: whose,
+      scenario,
+      figure,
+      unit,
+      // What follows at once, as a quantile of the same run, has no time of its own.
+      ...(cpuMs === undefined || tasks === undefined ? {} : { cpuMs, tasks }),
+    });
     process.stderr.write(`  ${whose}: ${scenario} ${figure.toFixed(2)} ${unit}\n`);
   }
   const [code, signal] = (await ended) as [number | null, string | null];

@@ -204,9 +204,9 @@ export const settingsTable = {
 
   clockTickMs: milliseconds({ default: 100, doc: 'Between two looks of the core at the clock.' }),
   tickOutcomesMax: integer({
-    default: 2_000,
+    default: 500,
     min: 1,
-    doc: 'Outcomes of one commit; keeps a tick under some 5 ms.',
+    doc: 'Outcomes of one commit; keeps a tick under some 7 ms.',
   }),
   tickBytesMax: bytes({ default: mib, min: 1, doc: 'New payload bytes of one commit.' }),
   commitRetryMs: milliseconds({

@@ -11,7 +11,7 @@ import { runLines } from '../run-lines.ts';
 
 const folder = join(checkout, '.perigee/bench-peers');
 const python = join(folder, 'venv/bin/python');
-const bullmqVersion = '6.7.0';
+const bullmqPackages = ['bullmq@6.7.0', 'ioredis@5.9.2'];
 
 /** What each does not do, beside its numbers. */
 export const peerNotes: Readonly<Record<string, string>> = {
@@ -65,7 +65,7 @@ export async function measurePeers(options: {
 /** Into `.perigee/bench-peers`, once for each state of the requirements. */
 async function install(): Promise<void> {
   const requirements = join(checkout, 'bench/peers/requirements.txt');
-  const wanted = `${readFileSync(requirements, 'utf8')}bullmq==${bullmqVersion}\n`;
+  const wanted = `${readFileSync(requirements, 'utf8')}${bullmqPackages.join('\n')}\n`;
   const stamp = join(folder, 'installed.txt');
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
     process.stderr.write(`Installing Dask, Ray, Celery, HyperQueue and BullMQ in ${folder}\n`);
@@ -86,7 +86,7 @@ async function install(): Promise<void> {
       requirements,
     );
     writeFileSync(join(folder, 'package.json'), '{"private":true}\n');
-    run('npm', 'install', '--silent', '--no-audit', '--no-fund', `bullmq@${bullmqVersion}`);
+    run('npm', 'install', '--silent', '--no-audit', '--no-fund', ...bullmqPackages);
     writeFileSync(stamp, wanted);
   }
   if (findRedis() !== undefined) return;

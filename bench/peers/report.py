@@ -13,9 +13,9 @@ def report(scenario, figure, unit):
                      separators=(",", ":")), flush=True)
 
 
-def measure(run_map, run_one, runs, counts=(1000, 10000)):
+def measure(run_map, run_one, runs, counts=(1000, 10000), warm=1000):
     """`run_map(count)` returns all results, `run_one(value)` one of them."""
-    assert sorted(run_map(1000)) == list(range(1000))
+    assert sorted(run_map(warm)) == list(range(warm))
     for count in counts:
         for _ in range(runs):
             began = time.perf_counter()

@@ -44,8 +44,13 @@ export async function measureScenario(
       const script = join(checkout, 'bench/product/ts-client.ts');
       return await runLines('product', [process.execPath, script, String(options.runs)], {
         env: mesh.env,
+        meshPid: mesh.pid,
       });
     }
+    case 'beside':
+      return await python(mesh, 'beside', options.runs, {
+        PERIGEE_BENCH_TOKEN: await createNeighbour(mesh),
+      });
     case 'processes': {
       await python(mesh, 'short', 1);
       const idle = await watchProcesses(mesh.pid, { scenario: 'idle', during: pause(idleMs) });
@@ -67,9 +72,38 @@ export async function measureScenario(
   }
 }
 
-function python(mesh: BenchMesh, name: string, runs: number): Promise<Figure[]> {
+function python(
+  mesh: BenchMesh,
+  name: string,
+  runs: number,
+  env: NodeJS.ProcessEnv = {},
+): Promise<Figure[]> {
   const script = join(checkout, 'bench/product/scenarios.py');
   return runLines('product', [perigee, 'python', script, name, String(runs)], {
-    env: { ...mesh.env, PERIGEE_BENCH_SLOTS: String(availableParallelism()) },
+    env: { ...mesh.env, PERIGEE_BENCH_SLOTS: String(availableParallelism()), ...env },
+    meshPid: mesh.pid,
   });
+}
+
+/** A namespace beside the first one; a token of it. */
+async function createNeighbour(mesh: BenchMesh): Promise<string> {
+  const namespace = 'neighbour';
+  await call(mesh, { method: 'PUT', path: `/v1/namespaces/${namespace}` });
+  const body = { role: 'user', namespace };
+  const { token } = await call(mesh, { method: 'POST', path: '/v1/tokens', body });
+  if (typeof token !== 'string') throw new Error('The coordinator made no token.');
+  return token;
+}
+
+async function call(
+  mesh: BenchMesh,
+  request: { method: string; path: string; body?: object },
+): Promise<Record<string, unknown>> {
+  const answer = await fetch(`${mesh.url}${request.path}`, {
+    method: request.method,
+    headers: { authorization: `Bearer ${mesh.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify(request.body ?? {}),
+  });
+  if (!answer.ok) throw new Error(`${request.path}: ${answer.status} ${await answer.text()}`);
+  return (await answer.json()) as Record<string, unknown>;
 }

@@ -5,6 +5,8 @@ from __future__ import print_function
 
 import json
 import os
+import select
+import subprocess
 import sys
 import time
 
@@ -40,9 +42,8 @@ def flood(megabytes):
     return megabytes
 
 
-def report(scenario, figure, unit):
-    print(json.dumps({"scenario": scenario, "figure": figure, "unit": unit},
-                     separators=(",", ":")))
+def say(line):
+    print(json.dumps(line, separators=(",", ":")))
     sys.stdout.flush()
 
 
@@ -50,6 +51,19 @@ def look(value):
     import geopandas
     import rasterio
     return geopandas is not rasterio
+
+
+def report(scenario, figure, unit, tasks=None):
+    """With `tasks` the processor time since the last line is counted to them."""
+    line = {"scenario": scenario, "figure": figure, "unit": unit}
+    if tasks is not None:
+        line["tasks"] = tasks
+    say(line)
+
+
+def mark():
+    """What was done so far is not measured."""
+    say({"mark": True})
 
 
 def rate(function, count):
@@ -66,6 +80,7 @@ def rate(function, count):
 def warm(mesh, body):
     function = mesh.create_function(body)
     rate(function, 1000)
+    mark()
     return function
 
 
@@ -79,57 +94,94 @@ def maps(mesh, runs):
     function = warm(mesh, nothing)
     for count in (1000, 10000, 20000, 100000):
         for _ in range(runs):
-            report("no-op map of %d" % count, rate(function, count), "tasks/s")
+            report("no-op map of %d" % count, rate(function, count), "tasks/s", count)
 
 
 def million(mesh, runs):
-    report("no-op map of 1000000", rate(warm(mesh, nothing), 1000000), "tasks/s")
+    count = 1000000
+    report("no-op map of %d" % count, rate(warm(mesh, nothing), count), "tasks/s", count)
 
 
 def short(mesh, runs):
     function = warm(mesh, nothing)
-    report("no-op map of 1000", rate(function, 1000), "tasks/s")
+    report("no-op map of 1000", rate(function, 1000), "tasks/s", 1000)
+
+
+def report_trips(function, count, name):
+    measured = []
+    for value in range(count):
+        began = time.time()
+        assert function(value).result == value, "a result is wrong"
+        measured.append(time.time() - began)
+    measured.sort()
+    report(name + " p50", 1000 * measured[count // 2], "ms", count)
+    report(name + " p99", 1000 * measured[count - count // 75], "ms")
 
 
 def trips(mesh, runs):
     function = warm(mesh, nothing)
+    for value in range(300):
+        assert function(value).result == value
+    mark()
     for _ in range(runs):
-        measured = []
-        for value in range(300):
-            began = time.time()
-            assert function(value).result == value
-            measured.append(time.time() - began)
-        measured.sort()
-        report("round trip p50", 1000 * measured[150], "ms")
-        report("round trip p99", 1000 * measured[296], "ms")
+        report_trips(function, 300, "round trip")
 
 
 def beside(mesh, runs):
-    """The round trip of one namespace's call while a bulk map fills both cores."""
-    bulk, single = warm(mesh, nothing), mesh.create_function(echo)
-    assert single(0).result == 0
-    tasks = bulk.map(range(300000))
-    measured = []
-    for value in range(100):
-        began = time.time()
-        assert single(value).result == value
-        measured.append(time.time() - began)
-    measured.sort()
-    left = sum(1 for task in tasks[-1000:] if task.state != "done")
-    assert left > 0, "the bulk map ended too soon to be beside it"
-    report("round trip beside a bulk map p50", 1000 * measured[50], "ms")
+    """The round trip of one namespace's call while another's bulk map fills both cores."""
+    single = warm(mesh, echo)
+    bulk = subprocess.Popen(
+        [sys.executable, os.path.abspath(__file__), "bulk", "1"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, env=dict(os.environ, PERIGEE_TOKEN=os.environ["PERIGEE_BENCH_TOKEN"]))
+    try:
+        # It says so once its queue is full.
+        line = bulk.stdout.readline()
+        while line and json.loads(line.decode("utf-8")).get("figure") is None:
+            line = bulk.stdout.readline()
+        for value in range(20):
+            assert single(value).result == value
+        mark()
+        for _ in range(runs):
+            report_trips(single, 100, "round trip beside a bulk map")
+    finally:
+        bulk.stdin.close()
+        rest = bulk.stdout.read().decode("utf-8")
+        assert bulk.wait() == 0, "the bulk map failed"
+    report("bulk map meanwhile", json.loads(rest.splitlines()[-1])["figure"], "tasks/s")
+
+
+def bulk(mesh, runs):
+    """Keeps the queue full until its standard input ends; says then how many tasks a second were done."""
+    function = warm(mesh, nothing)
+    count, done, queued = 20000, 0, []
+    began = time.time()
+    while True:
+        queued.append(function.map(range(count)))
+        if len(queued) == 3:
+            report("queued", 3 * count, "tasks")
+        if len(queued) < 3:
+            continue
+        values = sorted(task.result for task in as_completed(queued.pop(0)))
+        assert values == list(range(count)), "results are missing or wrong"
+        done += count
+        if select.select([sys.stdin], [], [], 0)[0]:
+            break
+    seconds = time.time() - began
+    function.terminate()
+    report("done", done / seconds, "tasks/s")
 
 
 def sleeps(mesh, runs):
     function = mesh.create_function(sleep_ms)
     list(as_completed(function.map([1] * 200)))
+    mark()
     for length, count in ((10, 600), (100, 100), (1000, 20)):
         for _ in range(runs):
             began = time.time()
             tasks = function.map([length] * count)
             assert all(task.result == length for task in as_completed(tasks))
             ideal = count * length / 1000.0 / int(os.environ["PERIGEE_BENCH_SLOTS"])
-            report("%d ms tasks, share of ideal" % length, 100 * ideal / (time.time() - began), "%")
+            report("%d ms tasks, share of ideal" % length, 100 * ideal / (time.time() - began), "%", count)
 
 
 def payloads(mesh, runs):

@@ -2,8 +2,8 @@
 import { asCompleted, connect } from '../../sdk/ts/index.ts';
 
 const runs = Number(process.argv[2] ?? 3);
-const say = (scenario: string, figure: number, unit: string): void => {
-  process.stdout.write(`${JSON.stringify({ scenario, figure, unit })}\n`);
+const say = (scenario: string, figure: number, unit: string, tasks?: number): void => {
+  process.stdout.write(`${JSON.stringify({ scenario, figure, unit, tasks })}\n`);
 };
 
 await using mesh = await connect();
@@ -24,9 +24,10 @@ async function rate(count: number): Promise<number> {
 }
 
 await rate(1_000);
+process.stdout.write('{"mark":true}\n');
 for (const count of [1_000, 20_000]) {
   for (let run = 0; run < runs; run += 1) {
-    say(`no-op map of ${count}, TypeScript`, await rate(count), 'tasks/s');
+    say(`no-op map of ${count}, TypeScript`, await rate(count), 'tasks/s', count);
   }
 }
 for (let run = 0; run < runs; run += 1) {
@@ -38,6 +39,6 @@ for (let run = 0; run < runs; run += 1) {
     trips.push(performance.now() - began);
   }
   trips.sort((one, other) => one - other);
-  say('round trip p50, TypeScript', trips[150] ?? Number.NaN, 'ms');
+  say('round trip p50, TypeScript', trips[150] ?? Number.NaN, 'ms', trips.length);
   say('round trip p99, TypeScript', trips[296] ?? Number.NaN, 'ms');
 }

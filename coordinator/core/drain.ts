@@ -25,7 +25,7 @@ export function takeDrain(turn: Turn, event: Event<'nodeDrainAsked'>): void {
   const { by, reason } = event;
   node.phase = { kind: 'draining', by, reason, sinceMs: turn.now };
   if (node.reservedFor !== null) releaseReservation(node.reservedFor);
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
   tell(
     turn,
     node,
@@ -93,7 +93,7 @@ function undrain(turn: Turn, node: CoreNode): void {
   // What it pulled last still stands: it says so when that changes, and a pull of nothing that is
   // on its way is followed by one of something. A node that never pulled goes on joining.
   node.phase = { kind: node.heldMax > 0 ? 'ready' : 'joining' };
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
   tell(turn, node, 'The drain was called off.');
   if (node.session === null) return;
   turn.effects.push({ kind: 'sendUndrain', node: node.id, session: node.session });

@@ -132,11 +132,10 @@ export function placesBeside(
   return Math.max(0, Math.floor(places));
 }
 
-/** Counts the slots of serving nodes again; called whenever that set may have changed. */
-export function countReadySlots(state: CoordinatorState): void {
-  let slots = 0;
-  for (const node of state.nodes.values()) {
-    if (isServing(node)) slots += node.profile?.capacity.slots ?? 0;
-  }
-  state.readySlots = slots;
+/** Counts a node's slots again, alone; called whenever it may have begun or ceased to serve. */
+export function countReadySlots(state: CoordinatorState, node: CoreNode): void {
+  const isThere = state.nodes.get(node.id) === node;
+  const slots = isThere && isServing(node) ? (node.profile?.capacity.slots ?? 0) : 0;
+  state.readySlots += slots - node.slotsCounted;
+  node.slotsCounted = slots;
 }

@@ -216,6 +216,8 @@ export interface CoreNode {
   readonly held: Map<number, OpenTask>;
   /** How many of `held` each group has; no zeros. */
   readonly heldByGroup: Map<Group, number>;
+  /** What it adds to the state's `readySlots`. */
+  slotsCounted: number;
   /** Since when `held` is empty; null while it is not. */
   idleSinceMs: number | null;
   /** Set while the node is paused as a black hole; cleared by an operator. */
@@ -313,6 +315,8 @@ export interface CoordinatorState {
   sweeps: Sweep[];
   /** Slots of nodes that are ready, connected and not paused. */
   readySlots: number;
+  /** All nodes with a free slot, and some that could only hold more ahead, or not even that. */
+  readonly roomy: Set<CoreNode>;
   /** No lease can end before this. */
   leaseCheckMs: number;
   /** What the namespace served last had used: a newcomer starts there, not at zero. */

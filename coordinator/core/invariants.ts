@@ -277,6 +277,11 @@ function checkBounds(claim: Claim, state: CoordinatorState): void {
       );
     }
   }
+  for (const node of state.nodes.values()) {
+    const room = Math.min(node.heldMax, node.profile?.capacity.slots ?? 0);
+    const isKnown = room <= node.held.size || state.roomy.has(node);
+    claim(isKnown, `${node.id} has a free slot and is among those that may have`);
+  }
   claim(state.readySlots === slots, `${state.readySlots} of ${slots} ready slots are counted`);
   claim(state.departed.size <= settings.departedNodesMax, 'departed nodes are bounded');
   claim(state.ended.size <= settings.terminatedGroupsMax, 'terminated groups are bounded');

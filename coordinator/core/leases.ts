@@ -91,6 +91,7 @@ function removeNode(
   if (node.reservedFor !== null) releaseReservation(node.reservedFor);
   forgetHoldings(state, node);
   state.nodes.delete(node.id);
+  state.roomy.delete(node);
   state.departed.set(node.id, {
     id: node.id,
     phase: end.phase,
@@ -107,7 +108,7 @@ function removeNode(
   if (state.departed.size > state.settings.departedNodesMax && oldest !== undefined) {
     state.departed.delete(oldest);
   }
-  countReadySlots(state);
+  countReadySlots(state, node);
 }
 
 /**

@@ -55,14 +55,14 @@ export function takeHello(turn: Turn, event: Event<'nodeJoined'>): void {
   hear(turn, node);
   enterSession(turn, node, hello);
   reconcileHeld(turn, node, hello.held);
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
 }
 
 /** The node's connection closed; its lease goes on. */
 export function takeDisconnect(turn: Turn, node: CoreNode): void {
   node.session = null;
   tell(turn, node, 'Its connection closed.');
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
 }
 
 /** A sign of life; one that was suspect is given work again. */
@@ -80,7 +80,7 @@ export function takePull(turn: Turn, node: CoreNode, event: Event<'nodePulled'>)
   if (node.phase.kind === 'joining') {
     node.phase = { kind: 'ready' };
     tell(turn, node, 'Ready.');
-    countReadySlots(turn.state);
+    countReadySlots(turn.state, node);
     // Retries that had no other node to go to may prefer this one from now on.
     turn.wakeAll = true;
   }
@@ -115,6 +115,7 @@ export function createNode(id: NodeId, now: number): CoreNode {
     graceGiven: false,
     heldMax: 0,
     held: new Map(),
+    slotsCounted: 0,
     heldByGroup: new Map(),
     idleSinceMs: now,
     quarantine: null,

@@ -40,7 +40,7 @@ export function liftQuarantine(turn: Turn, node: CoreNode): void {
   if (node.quarantine === null) return;
   node.quarantine = null;
   node.crashes.clear();
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
   tell(turn, node, 'Unpaused by an operator.');
 }
 
@@ -59,7 +59,7 @@ function noteCrash(turn: Turn, node: CoreNode, task: OpenTask): void {
   }
   const text = `Paused: workers died under ${crashes.size} different tasks in a row.`;
   node.quarantine = { atMs: turn.now, text };
-  countReadySlots(turn.state);
+  countReadySlots(turn.state, node);
   tell(turn, node, text);
   for (const [key, note] of crashes) uncharge(turn, node, { key, note });
 }

@@ -4,9 +4,17 @@
  */
 import { taskKey } from '../../protocol/wire/ids.ts';
 import type { FillMode } from './credit.ts';
-import { creditFor } from './credit.ts';
+import { concurrencyLeft, creditFor } from './credit.ts';
 import { findUnfit, hasAlternative, isReceiving } from './eligibility.ts';
-import type { Batch, CoreNode, Group, Namespace, OpenTask, TaskPlace } from './entities.ts';
+import type {
+  Batch,
+  CoordinatorState,
+  CoreNode,
+  Group,
+  Namespace,
+  OpenTask,
+  TaskPlace,
+} from './entities.ts';
 import { pickNamespace, quantumOf } from './fair-share.ts';
 import { isFetchPremature } from './image-wait.ts';
 import { takeNearest } from './nearness.ts';
@@ -24,11 +32,16 @@ import type { GrantRun, Turn } from './turn.ts';
 
 /** Retries looked at for one grant: behind a wall of retries that avoid this node others wait a moment. */
 const retriesLookedAtMax = 64;
+/** Nodes without a free slot that new work is granted ahead to at once. */
+const busyLookedAtMax = 32;
 const nowhere: TaskPlace = Object.freeze({ kind: 'settled' });
 
 /** Gives out what there is to whoever has room since the last step, and writes the grants. */
 export function grantWork(turn: Turn): void {
   const { state } = turn;
+  for (const node of turn.wakeNodes) {
+    if (state.nodes.get(node.id) === node) state.roomy.add(node);
+  }
   if (state.ready.size > 0) {
     if (turn.wakeAll) fillAll(turn);
     else for (const node of turn.wakeNodes) fill(turn, node, 'full');
@@ -37,16 +50,47 @@ export function grantWork(turn: Turn): void {
   writeGrants(turn);
 }
 
+/**
+ * Of ten thousand nodes those with a free slot are few when there is much work, and little work is gone
+ * after the first few idle ones: neither costs a look at all of them. Nodes that could only hold more ahead
+ * are looked at up to a bound; the others come back with their next report, and ask for themselves.
+ */
 function fillAll(turn: Turn): void {
-  const nodes = [...turn.state.nodes.values()]
-    .filter((node) => isReceiving(turn.state, node))
-    .sort((one, other) => loadOf(one) - loadOf(other));
+  const { state } = turn;
+  const nodes: CoreNode[] = [];
+  let busy = 0;
+  for (const node of state.roomy) {
+    const isBusy = node.held.size >= (node.profile?.capacity.slots ?? 0);
+    if (isBusy) busy += 1;
+    if (node.held.size >= node.heldMax || busy > busyLookedAtMax) {
+      state.roomy.delete(node);
+      if (isBusy) busy -= 1;
+      continue;
+    }
+    if (node.held.size === 0) {
+      if (!hasGrantable(state)) return;
+      fill(turn, node, 'spread');
+    }
+    nodes.push(node);
+  }
+  if (!hasGrantable(state)) return;
+  nodes.sort((one, other) => loadOf(one) - loadOf(other));
   // Every round but the last grants something, and each grant takes a free place.
   for (let granted = true; granted; ) {
     granted = false;
     for (const node of nodes) granted = fill(turn, node, 'spread') > 0 || granted;
   }
   for (const node of nodes) fill(turn, node, 'full');
+}
+
+/** Whether any group has a task that some node might take. */
+function hasGrantable(state: CoordinatorState): boolean {
+  for (const namespace of state.ready) {
+    for (const group of readyGroups(namespace)) {
+      if (grantableTasks(group) > 0 && concurrencyLeft(group) > 0) return true;
+    }
+  }
+  return false;
 }
 
 function loadOf(node: CoreNode): number {

@@ -49,6 +49,7 @@ export function createState(options: {
     timersCompactAt: timersCompactMin,
     sweeps: [],
     readySlots: 0,
+    roomy: new Set(),
     leaseCheckMs: now + settings.leaseMs,
     servedCpuMs: 0,
   };

@@ -7,6 +7,8 @@ import { findRunning, isBusy } from './state.ts';
 export const longTaskMs = 100;
 /** Tasks shorter than this are not told of while they run. */
 export const shortTaskMs = 20;
+/** A window of this is of tasks so short that they go by the hundred between two messages. */
+const shortWindow = 64;
 /** A runtime below this is the clock's grain. */
 const runtimeFloorMs = 0.01;
 
@@ -74,5 +76,5 @@ function creditPerSlot(turn: Turn, group: HeldGroup): number {
   if (turn.now < turn.state.cautiousUntilMs) return 1;
   if (group.window === 1) return 1;
   // The shortest tasks go by the thousand between two messages of the coordinator.
-  return group.window * (group.window >= 64 ? 4 : 2);
+  return group.window * (group.window >= shortWindow ? 8 : 2);
 }

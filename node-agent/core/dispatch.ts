@@ -1,13 +1,16 @@
 /**
- * Hands out work at the end of each turn: strictly in order of granting among the groups, so that
- * no group waits for ever behind another one's stream of tasks.
+ * Hands out work at the end of each turn. Namespaces take turns, the one fed longest ago first, so that
+ * a call of one waits for what the other's worker has been fed, not for all that is held of its map;
+ * within a namespace it goes strictly in order of granting, so that no group waits for ever behind
+ * another one's stream of tasks.
  */
+import type { NamespaceName } from '../../protocol/wire/ids.ts';
 import { settleAttempt } from './attempts.ts';
 import { longTaskMs, runningMs } from './credit.ts';
 import type { FedTask } from './effects.ts';
 import { failedOutcome } from './failures.ts';
 import { hasImage } from './images.ts';
-import type { HeldAttempt, HeldGroup, Turn, Worker } from './state.ts';
+import type { AgentState, HeldAttempt, HeldGroup, Turn, Worker } from './state.ts';
 import { isBusy } from './state.ts';
 import { endWorker } from './workers.ts';
 
@@ -19,12 +22,28 @@ export function dispatchWork(turn: Turn): void {
   }
   const groups = [...state.groups.values()]
     .filter((group) => group.waiting.length > 0 && group.filesMissing.size === 0)
-    .filter((group) => hasImage(state, group))
-    .sort((left, right) => firstSeq(left) - firstSeq(right));
+    .filter((group) => hasImage(state, group));
+  if (groups.length > 1) {
+    const fed = fedLast(state);
+    groups.sort(
+      (left, right) =>
+        (fed.get(left.spec.namespace) ?? 0) - (fed.get(right.spec.namespace) ?? 0) ||
+        firstSeq(left) - firstSeq(right),
+    );
+  }
   for (const group of groups) {
     // A group that lacks a slot keeps younger grants of others from taking the next one.
     if (!serveGroup(turn, group)) return;
   }
+}
+
+/** When each namespace was fed last, by the counter of feeds. */
+function fedLast(state: AgentState): Map<NamespaceName, number> {
+  const fed = new Map<NamespaceName, number>();
+  for (const { spec, fedAt } of state.groups.values()) {
+    fed.set(spec.namespace, Math.max(fed.get(spec.namespace) ?? 0, fedAt));
+  }
+  return fed;
 }
 
 /** False when the group could use more than there is. */
@@ -66,6 +85,8 @@ function feedWorker(turn: Turn, worker: Worker, readyCount: number): void {
     attempt.phase = { kind: 'fed', worker };
     worker.queue.push(attempt);
   }
+  turn.state.nextFeed += 1;
+  group.fedAt = turn.state.nextFeed;
   turn.effects.push({ kind: 'feedWorker', worker: worker.number, tasks });
 }
 

@@ -104,6 +104,7 @@ function addGroup(turn: Turn, spec: GroupSpec): void {
     filesMissing: new Set(),
     taskMs: null,
     window: 1,
+    fedAt: 0,
     broken: null,
     startFailures: 0,
     lastUsedAtMs: now,

@@ -65,7 +65,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   heldAttemptsMax,
   heldBytesMax: 1_024 * inlineBytesMax,
   windowMs: 4,
-  windowMax: 256,
+  windowMax: 64,
   workerIdleMs: 300_000,
   warmWorkersMax: 2,
   workerStartMs: 30,

@@ -69,6 +69,8 @@ export interface HeldGroup {
   taskMs: number | null;
   /** Tasks that a worker is fed ahead; follows `taskMs` with some inertia. */
   window: number;
+  /** Number of its latest feed; 0 before the first. */
+  fedAt: number;
   /** Every attempt fails alike until then. */
   broken: { untilMs: number; code: FailureCode; failure: Failure } | null;
   /** Sandboxes that could not be started in a row. */
@@ -160,6 +162,8 @@ export interface AgentState {
   nextReport: number;
   nextWorker: number;
   nextSeq: number;
+  /** Feeds of workers so far. */
+  nextFeed: number;
   /** Begun since the last turn; told unless they ended within the turn. */
   startedNow: HeldAttempt[];
   returnedNow: AttemptRef[];
@@ -211,6 +215,7 @@ export function createAgentState(options: {
     nextReport: 1,
     nextWorker: 1,
     nextSeq: 1,
+    nextFeed: 0,
     startedNow: [],
     returnedNow: [],
     lastGroup: null,

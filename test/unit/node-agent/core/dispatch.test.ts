@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { NamespaceName } from '../../../../protocol/wire/ids.ts';
 import type { CoreBench } from './core-bench.ts';
 import {
   benchWithWorker,
@@ -56,14 +57,28 @@ describe('handing out work', () => {
     expect(kinds(bench.turn(ended(1, ref(0))))).toEqual(['startWorker', 'sendReport']);
   });
 
+  it('lets another namespace wait for what a worker was fed, not for all that is held', () => {
+    const bench = benchWithWorker(spec);
+    teach(bench, 0.01);
+    const indexes = Array.from({ length: 200 }, (_, index) => index);
+    bench.turn(grant(spec, indexes));
+    const other = { ...otherGroup('b'), namespace: 'neighbour' as NamespaceName };
+    bench.turn(grant(other, [0], { batch: 2 }));
+    // Half of the window is through: the worker of the map would be fed again.
+    const half = indexes.slice(0, 40).flatMap((at) => [started(1, ref(at)), ended(1, ref(at))]);
+    expect(kinds(bench.turn(...half))).not.toContain('feedWorker');
+    const rest = indexes.slice(40, 64).flatMap((at) => [started(1, ref(at)), ended(1, ref(at))]);
+    expect(kinds(bench.turn(...rest))).toContain('startWorker');
+  });
+
   it('feeds short tasks ahead by the measured time, and pulls accordingly', () => {
     const bench = benchWithWorker(spec);
     teach(bench, 0.01);
-    expect(bench.state.groups.get(spec.group)?.window).toBe(256);
-    expect(bench.state.session).toEqual({ kind: 'open', pulled: 1_024 });
+    expect(bench.state.groups.get(spec.group)?.window).toBe(64);
+    expect(bench.state.session).toEqual({ kind: 'open', pulled: 512 });
     const indexes = Array.from({ length: 300 }, (_, index) => index);
     expect(bench.turn(grant(spec, indexes))).toEqual([
-      { kind: 'feedWorker', worker: 1, tasks: indexes.slice(0, 256).map((index) => fed(index)) },
+      { kind: 'feedWorker', worker: 1, tasks: indexes.slice(0, 64).map((index) => fed(index)) },
     ]);
   });
 
