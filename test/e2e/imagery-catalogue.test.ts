@@ -39,7 +39,10 @@ beforeAll(async () => {
     ],
   };
   origin.files.set('/catalog.json', Buffer.from(JSON.stringify(catalogue)));
-  mesh = await startMesh({ NO_COLOR: '1' }, { nodes: 1, imageryAllow: [origin.host] });
+  mesh = await startMesh(
+    { NO_COLOR: '1' },
+    { nodes: 1, imageryAllow: [origin.host], mounts: [`scenes=${scenes}`] },
+  );
   scripts = createScripts(mesh.environment);
 });
 afterAll(async () => {
@@ -136,9 +139,29 @@ print([('L7_olinda', round(float(means[0]) / means[1], 3))])
   );
 });
 
+describe('an item that is added as a file', () => {
+  it(
+    'is read by nodes that mount its folder',
+    async () => {
+      const item = join(scenes, 'L7_olinda.json');
+      const added = await perigee('imagery', 'add', item, '--collection', 'local');
+      expect(added.stdout).toBe('local: 1 new item, 0 replaced\n');
+      const ended = await scripts.run(`
+from perigee import AsyncTasks, imagery
+def size(item):
+    return imagery.read(item.assets['B4'].href)[1]['shape']
+print([task.result for task in AsyncTasks().create_function(size).map(imagery.search(collections='local'))])
+`);
+      expect(ended).toMatchObject({ status: 0, stdout: '[(1, 1024, 1024)]\n' });
+      await perigee('imagery', 'rm', 'local', '--yes');
+    },
+    scriptMs,
+  );
+});
+
 describe('the Python SDK', () => {
   it(
-    'searches lazily, and tells the coordinator what the items hold',
+    'searches with what pystac-client takes, and says what is wrong, on both Pythons',
     async () => {
       const script = `
 from __future__ import print_function
