@@ -5,12 +5,9 @@ import { fleetView } from './commands/fleet/view.ts';
 import { groupExport } from './commands/group/export.ts';
 import { groupList } from './commands/group/ls.ts';
 
-
 import { groupOutputs } from './commands/group/outputs.ts';
 
-
 import { groupRemove } from './commands/group/rm.ts';
-
 
 import { groupTerminate } from './commands/group/terminate.ts';
 import { viewGroup } from './commands/group/view.ts';

@@ -45,7 +45,8 @@ def pickle_arguments(args, kwargs, carried=()):
         data = _by_value.plain_dumps(call)
     except Exception:
         return _pickle_arguments_by_value(args, kwargs, carried)
-    whole = set(name.encode('utf-8') for name in carried)
+    # For each of a million calls, and mostly of none.
+    whole = set(name.encode('utf-8') for name in carried) if carried else ()
     for root in users_roots():
         # It may refer to a class that the image cannot import; a chance hit costs only time.
         if root not in whole and root in data:

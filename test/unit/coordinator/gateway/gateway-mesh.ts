@@ -31,16 +31,13 @@ import type { ImageCatalogue } from '../../../../coordinator/images/catalogue.ts
 import { openCatalogue } from '../../../../coordinator/images/catalogue.ts';
 import { createImageImporter } from '../../../../coordinator/images/oci/image-importer.ts';
 
-
 import type { Retention } from '../../../../coordinator/retention/create-retention.ts';
 import { createRetention } from '../../../../coordinator/retention/create-retention.ts';
-
 
 import {
   catalogueDefaults,
   createStacCatalogue,
 } from '../../../../coordinator/stac/create-catalogue.ts';
-
 
 import { openBlobStore } from '../../../../coordinator/store/blob-store.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
