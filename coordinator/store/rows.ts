@@ -1,6 +1,6 @@
 /** From rows to what the port speaks of. */
 import { assert } from '../../protocol/base/assert.ts';
-import { checkGroupSpec } from '../../protocol/net/check-message.ts';
+import { checkGroupSpec } from '../../protocol/net/check-group-spec.ts';
 import type { BatchNumber, GroupId, NamespaceName, NodeId } from '../../protocol/wire/ids.ts';
 import { taskOfKey } from '../../protocol/wire/ids.ts';
 import type { Failure, GroupSpec, OutcomeStatus } from '../../protocol/wire/task.ts';

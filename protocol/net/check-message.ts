@@ -3,27 +3,14 @@
  * fields are passed over: a newer peer may say more.
  */
 
-import type {
-  AttemptRef,
-  BatchNumber,
-  BlobHash,
-  GroupId,
-  ImageDigest,
-  InstanceId,
-  NamespaceName,
-  NodeId,
-} from '../wire/ids.ts';
+import type { AttemptRef, BatchNumber, InstanceId, NodeId } from '../wire/ids.ts';
 import { taskIndexMax } from '../wire/ids.ts';
 import {
   batchBytesMax,
   blobBytesMax,
-  environmentBytesMax,
-  environmentEntriesMax,
   exceptionMessageCharsMax,
   exceptionNameCharsMax,
   heldAttemptsMax,
-  includeModuleCharsMax,
-  includeModulesMax,
   inlineBytesMax,
   logChunkBytesMax,
   nameCharsMax,
@@ -43,16 +30,17 @@ import type {
 } from '../wire/messages.ts';
 import { imageryModes } from '../wire/messages.ts';
 import { isPayload } from '../wire/payload.ts';
-import type {
-  AttemptOutcome,
-  Capacity,
-  Failure,
-  GroupInclude,
-  GroupSpec,
-  NodeImage,
-  PythonVersion,
-} from '../wire/task.ts';
+import type { AttemptOutcome, Capacity, Failure, NodeImage } from '../wire/task.ts';
 import { failureCodes, isolationLevels } from '../wire/task.ts';
+import {
+  attemptMax,
+  checkDigest,
+  checkGroup,
+  checkHash,
+  checkPython,
+  checkSize,
+  durationMsMax,
+} from './check-common.ts';
 import type { Check } from './check-field.ts';
 import {
   checkBoolean,
@@ -67,6 +55,7 @@ import {
   checkText,
   invalidField,
 } from './check-field.ts';
+import { checkGroupSpec } from './check-group-spec.ts';
 import { checkOutputs } from './check-outputs.ts';
 import {
   checkHoldings,
@@ -80,25 +69,14 @@ import {
 
 /** Batch numbers are kept below, so that `taskKey` stays an exact integer. */
 const batchMax = 2 ** 32 - 1;
-const attemptMax = 65_535;
 const imagesMax = 200;
 const mountsMax = 100;
-const durationMsMax = 1000 * 3600 * 24 * 365;
 /** Runs of logs and grants in one frame: one per held attempt at most. */
 const runsMax = heldAttemptsMax;
 
 const checkBatch = checkInteger(1, batchMax) as Check<BatchNumber>;
 const checkIndex = checkInteger(0, taskIndexMax);
 const checkAttemptNumber = checkInteger(1, attemptMax);
-const checkSize = checkInteger(0);
-const checkDuration = checkInteger(0, durationMsMax);
-const checkHash = checkPattern(/^[0-9a-f]{64}$/, 'a SHA-256') as Check<BlobHash>;
-const checkDigest = checkPattern(/^sha256:[0-9a-f]{64}$/, 'an image digest') as Check<ImageDigest>;
-const checkGroup = checkPattern(/^[0-9a-f]{12}$/, 'a group id') as Check<GroupId>;
-const checkNamespace = checkPattern(
-  /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
-  'a namespace name',
-) as Check<NamespaceName>;
 const checkNode = checkPattern(/^[1-9A-HJ-NP-Za-km-z]{20,120}$/, 'a peer id') as Check<NodeId>;
 /** For people; versions before the reason was told leave it out. */
 const checkReason = checkText(1_000);
@@ -296,14 +274,6 @@ const checkImage: Check<NodeImage> = (value, path) => {
   };
 };
 
-const checkPython: Check<PythonVersion> = (value, path) => {
-  const fields = checkFields(value, path);
-  return {
-    implementation: checkText(40, 1)(fields['implementation'], `${path}.implementation`),
-    version: checkText(40, 1)(fields['version'], `${path}.version`),
-  };
-};
-
 const checkFailure: Check<Failure> = (value, path) => {
   const fields = checkFields(value, path);
   return {
@@ -402,67 +372,5 @@ const checkGrant: Check<Grant> = (value, path) => {
     count: checkInteger(1, taskIndexMax + 1)(fields['count'], `${path}.count`),
     attempt: checkAttemptNumber(fields['attempt'], `${path}.attempt`),
     block: checkBytes(batchBytesMax)(fields['block'], `${path}.block`),
-  };
-};
-
-const checkEnvironment: Check<Record<string, string>> = (value, path) => {
-  const fields = checkFields(value, path);
-  const environment: Record<string, string> = {};
-  let bytes = 0;
-  const names = Object.keys(fields);
-  if (names.length > environmentEntriesMax) {
-    throw invalidField(path, `at most ${environmentEntriesMax} entries`);
-  }
-  for (const name of names) {
-    const text = checkText(environmentBytesMax)(fields[name], `${path}.${name}`);
-    bytes += Buffer.byteLength(name) + Buffer.byteLength(text);
-    environment[name] = text;
-  }
-  if (bytes > environmentBytesMax) throw invalidField(path, `at most ${environmentBytesMax} bytes`);
-  return environment;
-};
-
-/** A group as a coordinator tells it; also what the store's documents are read with. */
-export const checkGroupSpec: Check<GroupSpec> = (value, path) => {
-  const fields = checkFields(value, path);
-  const at = (name: string): string => `${path}.${name}`;
-  const field = <Value>(name: string, check: Check<Value>): Value => check(fields[name], at(name));
-  return {
-    group: field('group', checkGroup),
-    namespace: field('namespace', checkNamespace),
-    name: field('name', checkText(nameCharsMax)),
-    imageName: field('imageName', checkText(300)),
-    imageDigest: field('imageDigest', checkDigest),
-    functionKind: field('functionKind', checkOneOf(['pickle', 'source'])),
-    functionBlob: field('functionBlob', checkHash),
-    functionEntry: field('functionEntry', checkText(200)),
-    cloudpickleBlob: field('cloudpickleBlob', checkNullable(checkHash)),
-    cloudpickleVersion: field('cloudpickleVersion', checkNullable(checkText(40))),
-    python: field('python', checkPython),
-    cpus: field('cpus', checkNumber(0, 65_536)),
-    memoryBytes: field('memoryBytes', checkSize),
-    taskTimeoutMs: field('taskTimeoutMs', checkDuration),
-    retryCount: field('retryCount', checkInteger(0, attemptMax)),
-    maximumConcurrency: field('maximumConcurrency', checkNullable(checkInteger(1))),
-    queueTimeoutMs: field('queueTimeoutMs', checkNullable(checkDuration)),
-    priority: field('priority', checkInteger(-1_000_000, 1_000_000)),
-    taskIsolation: field('taskIsolation', checkOneOf(['worker', 'task'])),
-    isolationMin: field('isolationMin', checkOneOf(isolationLevels)),
-    network: field('network', checkBoolean),
-    environment: field('environment', checkEnvironment),
-    resultFormat: field('resultFormat', checkOneOf(['pickle', 'json', 'msgpack'])),
-    // As a coordinator before it says nothing of it, nothing is said where there is none.
-    ...(fields['include'] === undefined ? {} : { include: field('include', checkInclude) }),
-  };
-};
-
-const checkInclude: Check<GroupInclude> = (value, path) => {
-  const fields = checkFields(value, path);
-  return {
-    blob: checkHash(fields['blob'], `${path}.blob`),
-    modules: checkList(checkText(includeModuleCharsMax), includeModulesMax)(
-      fields['modules'],
-      `${path}.modules`,
-    ),
   };
 };

@@ -7,8 +7,9 @@ import { gatewayDefaults } from '../../coordinator/gateway/settings.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/api.md'), 'utf8');
-const routes = ['json-routes.ts', 'byte-routes.ts', 'output-routes.ts', 'stac-routes.ts']
-  .map((file) => readFileSync(join(root, 'coordinator/gateway/http', file), 'utf8'))
+const files = ['json-routes', 'byte-routes', 'output-routes', 'stac-routes', 'boot-routes'];
+const routes = files
+  .map((file) => readFileSync(join(root, 'coordinator/gateway/http', `${file}.ts`), 'utf8'))
   .join('\n');
 
 /** `GET /v1/tasks/{}` for each call that the page names, query and names of parameters aside. */
@@ -35,7 +36,7 @@ function servedCalls(): Set<string> {
   for (const match of routes.matchAll(/method: '([A-Z]+)',\s+url: '([^']+)'/g)) {
     add(match[1], match[2]);
   }
-  for (const match of routes.matchAll(/server\.(get|put|head)\('([^']+)'/g))
+  for (const match of routes.matchAll(/server\.(get|put|head)(?:<[^(]*>)?\('([^']+)'/g))
     add(match[1], match[2]);
   return calls;
 }
