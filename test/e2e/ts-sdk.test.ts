@@ -11,8 +11,8 @@ import {
   type Mesh,
   PerigeeError,
   type Task,
-  type TaskOutput,
   TaskFailed,
+  type TaskOutput,
   type Value,
 } from '../../sdk/ts/index.ts';
 import { type Mesh as KillableMesh, startMesh as startKillable } from '../chaos/mesh.ts';

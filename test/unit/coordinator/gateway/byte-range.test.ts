@@ -36,6 +36,8 @@ describe('a request for a part of a file', () => {
   });
 
   it('of an empty file is beyond it', () => {
-    expect(answerPart({ range: 'bytes=0-' }, { ...file, sizeBytes: 0 })).toEqual({ kind: 'beyond' });
+    expect(answerPart({ range: 'bytes=0-' }, { ...file, sizeBytes: 0 })).toEqual({
+      kind: 'beyond',
+    });
   });
 });

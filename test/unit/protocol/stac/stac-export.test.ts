@@ -11,7 +11,15 @@ import { cogMediaType } from '../../../../protocol/wire/output-names.ts';
 
 const square = (west: number) => ({
   type: 'Polygon',
-  coordinates: [[[west, 0], [west + 1, 0], [west + 1, 1], [west, 1], [west, 0]]],
+  coordinates: [
+    [
+      [west, 0],
+      [west + 1, 0],
+      [west + 1, 1],
+      [west, 1],
+      [west, 0],
+    ],
+  ],
 });
 
 const output = (changes: Partial<OutputView> = {}): OutputView => ({
@@ -73,8 +81,20 @@ describe('the item of a task', () => {
   it('takes the time that a writer told, also a span, and lets nobody forge ids or files', () => {
     const told = output({
       metadata: {
-        properties: { start_datetime: '2020-01-01T00:00:00Z', end_datetime: '2020-02-01T00:00:00Z', datetime: null, 'perigee:tuid': '1-1', season: 'dry' },
-        asset: { href: 'file:///etc/passwd', type: 'text/html', 'file:size': 1, 'proj:code': null, roles: ['overview'] },
+        properties: {
+          start_datetime: '2020-01-01T00:00:00Z',
+          end_datetime: '2020-02-01T00:00:00Z',
+          datetime: null,
+          'perigee:tuid': '1-1',
+          season: 'dry',
+        },
+        asset: {
+          href: 'file:///etc/passwd',
+          type: 'text/html',
+          'file:size': 1,
+          'proj:code': null,
+          roles: ['overview'],
+        },
       },
     });
     const item = makeItem([told], hrefOf);
@@ -84,11 +104,21 @@ describe('the item of a task', () => {
       'perigee:tuid': '17-3',
       season: 'dry',
     });
-    expect(item.assets['ndvi']).toMatchObject({ href: './ndvi.tif', type: cogMediaType, 'file:size': 10, roles: ['overview'] });
+    expect(item.assets['ndvi']).toMatchObject({
+      href: './ndvi.tif',
+      type: cogMediaType,
+      'file:size': 10,
+      roles: ['overview'],
+    });
     expect(item.geometry).toBeNull();
     expect(item.bbox).toBeUndefined();
-    expect(item.stac_extensions).toContain('https://stac-extensions.github.io/projection/v2.0.0/schema.json');
-    expect(summarize(item, './x').interval).toEqual(['2020-01-01T00:00:00Z', '2020-02-01T00:00:00Z']);
+    expect(item.stac_extensions).toContain(
+      'https://stac-extensions.github.io/projection/v2.0.0/schema.json',
+    );
+    expect(summarize(item, './x').interval).toEqual([
+      '2020-01-01T00:00:00Z',
+      '2020-02-01T00:00:00Z',
+    ]);
   });
 
   it('has the box around outputs of several places', () => {
@@ -96,13 +126,18 @@ describe('the item of a task', () => {
     const item = makeItem([output(), other], hrefOf);
     expect(item.bbox).toEqual([10, 0, 21, 1]);
     expect(item.geometry).toMatchObject({ type: 'Polygon' });
-    const across = output({ name: 'c', metadata: { geometry: square(179.5), bbox: [179.5, 0, -179.5, 1] } });
+    const across = output({
+      name: 'c',
+      metadata: { geometry: square(179.5), bbox: [179.5, 0, -179.5, 1] },
+    });
     expect(makeItem([across], hrefOf).bbox).toEqual([179.5, 0, -179.5, 1]);
     expect(makeItem([output(), across], hrefOf).bbox).toEqual([-180, 0, 180, 1]);
   });
 
   it('takes nothing over that is not what it should be', () => {
-    const odd = output({ metadata: { geometry: [1], bbox: [1, 2, 'x', 4], properties: 'x', asset: [] } });
+    const odd = output({
+      metadata: { geometry: [1], bbox: [1, 2, 'x', 4], properties: 'x', asset: [] },
+    });
     expect(makeItem([odd], hrefOf)).toMatchObject({ geometry: null });
   });
 });
@@ -115,7 +150,14 @@ it('names files of GeoTIFFs so that GDAL knows them', () => {
 
 describe('the collection of a group', () => {
   it('spans its items and says what is missing', () => {
-    const items = [output(), output({ task: '17-4' as TaskId, createdAt: '2026-01-03T00:00:00.000Z', metadata: { geometry: square(-5), bbox: [-5, 0, -4, 1] } })].map((one) => summarize(makeItem([one], hrefOf), `./${one.task}.json`));
+    const items = [
+      output(),
+      output({
+        task: '17-4' as TaskId,
+        createdAt: '2026-01-03T00:00:00.000Z',
+        metadata: { geometry: square(-5), bbox: [-5, 0, -4, 1] },
+      }),
+    ].map((one) => summarize(makeItem([one], hrefOf), `./${one.task}.json`));
     const collection = makeCollection(group, { items, failedFile: 'failed-tasks.json' });
     expect(collection).toMatchObject({
       id: 'aaaaaaaaaaaa',
