@@ -90,6 +90,9 @@ export async function watchProcesses(
   });
 }
 
+/** A command line reads empty at times: what a process was once, it stays. */
+const knownRoles = new Map<number, string>();
+
 function sampleProcess(pid: number): ProcessSample | undefined {
   const stat = readStat(pid);
   if (stat === undefined) return undefined;
@@ -99,8 +102,10 @@ function sampleProcess(pid: number): ProcessSample | undefined {
   } catch {
     return undefined;
   }
+  const seen = roleOf(command);
+  if (seen !== 'other') knownRoles.set(pid, seen);
   return {
-    role: roleOf(command),
+    role: knownRoles.get(pid) ?? seen,
     residentBytes: Number(stat[21]) * 4096,
     cpuMs: readCpuMs(pid) ?? (Number(stat[11]) + Number(stat[12])) * tickMs,
   };

@@ -21,6 +21,8 @@ import type { Timers } from './timers.ts';
 /** Work that is written ahead, in time: about what the way to the agent and back may take. */
 const aheadMs = 4;
 const aheadTasksMax = 256;
+/** Of tasks up to this one is written ahead all the same: 10 ms tasks would lose some percent between two. */
+const aheadOneMs = 20;
 /** A runtime below this is the clock's grain. */
 const runtimeFloorMs = 0.01;
 /** Output while no task runs, of imports mostly; it goes to the task that follows. */
@@ -170,8 +172,8 @@ export class TaskLine {
 
   /** Tasks that may wait inside the harness. */
   #aheadMax(): number {
-    if (this.#taskMs === null || this.#taskMs >= aheadMs) return 0;
-    return Math.min(aheadTasksMax, Math.floor(aheadMs / this.#taskMs));
+    if (this.#taskMs === null || this.#taskMs >= aheadOneMs) return 0;
+    return Math.min(aheadTasksMax, Math.max(1, Math.floor(aheadMs / this.#taskMs)));
   }
 
   /** Whether the task's argument file, if any, is in place; starts a copy when it must be copied. */
