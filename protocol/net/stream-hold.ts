@@ -5,6 +5,7 @@
  * the stream is reset. So such a pause waits until the resume is through.
  */
 import type { Stream } from '@libp2p/interface';
+import { toError } from '../base/errors.ts';
 
 /** Whether a stream is to be read. */
 export interface StreamHold {
@@ -38,6 +39,9 @@ export function createStreamHold(stream: Stream): StreamHold {
       resuming = true;
       try {
         if (stream.readStatus === 'paused') stream.resume();
+      } catch (caught) {
+        // Everything that was read has been handed out; the line has died, and takes no window any more.
+        stream.abort(toError(caught));
       } finally {
         resuming = false;
       }

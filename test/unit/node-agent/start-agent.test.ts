@@ -223,6 +223,7 @@ describe('an agent and its coordinator', () => {
     second.succeed(pickled('short'));
     for (;;) {
       const report = await session.next('report');
+      session.send({ kind: 'ack', report: report.report });
       const stored = report.outcomes.find((outcome) => outcome.batch === 2 && outcome.index === 0);
       if (stored === undefined) continue;
       const found = findBlobReference(stored.result);

@@ -17,7 +17,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function openCache(options: { cutsMax: number; serve?: Uint8Array }) {
   folder = await mkdtemp(join(tmpdir(), 'perigee-blob-cache-'));
-  const bytes = Buffer.alloc(5 * mib, 'scene');
+  const bytes = Buffer.alloc(40 * mib, 'scene');
   const hash = createHash('sha256').update(bytes).digest('hex') as BlobHash;
   const offsets: number[] = [];
   const pair = await createHostPair();
@@ -40,7 +40,7 @@ async function openCache(options: { cutsMax: number; serve?: Uint8Array }) {
     { streamsMax: 4 },
   );
   const port = Number(/\/tcp\/(\d+)/.exec(pair.address)?.[1]);
-  const proxy = await startCuttingProxy({ port, bytesMax: 2 * mib, cutsMax: options.cutsMax });
+  const proxy = await startCuttingProxy({ port, bytesMax: 12 * mib, cutsMax: options.cutsMax });
   const cache = await openBlobCache(pair.client, {
     folder,
     address: pair.address.replace(/\/tcp\/\d+/, `/tcp/${proxy.port}`),
