@@ -232,6 +232,7 @@ describe.runIf(process.getuid?.() === 0)('an agent that is not root', () => {
     for (const part of ['protocol', 'node-agent', 'sdk/python/src', 'test/isolation']) {
       cpSync(join(checkout, part), join(folder, part), { recursive: true });
     }
+    copyPackage('tar-stream', folder);
     writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
     cpSync(process.execPath, join(folder, 'node'), { dereference: true });
     const agent = spawn(
@@ -260,6 +261,18 @@ describe.runIf(process.getuid?.() === 0)('an agent that is not root', () => {
     });
   });
 });
+
+/** An installed package, with those that it needs. */
+function copyPackage(name: string, folder: string): void {
+  const place = join('node_modules', name);
+  // Optional needs of others' platforms are not installed.
+  if (existsSync(join(folder, place)) || !existsSync(join(checkout, place))) return;
+  cpSync(join(checkout, place), join(folder, place), { recursive: true });
+  const { dependencies = {} } = JSON.parse(
+    readFileSync(join(folder, place, 'package.json'), 'utf8'),
+  ) as { dependencies?: Record<string, string> };
+  for (const needed of Object.keys(dependencies)) copyPackage(needed, folder);
+}
 
 async function readLine(child: ChildProcess): Promise<string> {
   if (child.stdout === null) throw new Error('no stdout');

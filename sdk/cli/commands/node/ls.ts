@@ -35,7 +35,7 @@ export function nodeList(context: CommandContext, name: string): Command {
       text:
         items.length === 0
           ? 'No nodes now. They appear when work is queued.\n'
-          : renderTable(items, nodeColumns, { columns, colors: outColors }),
+          : renderTable(items, columnsFor(items), { columns, colors: outColors }),
       next: items.length === 0 ? 'status' : 'tasks --state running',
     });
   });
@@ -50,11 +50,25 @@ const nodeColumns: Column<NodeView>[] = [
   { title: 'cpus', text: (node) => String(node.cpus), align: 'right' },
   { title: 'memory', text: (node) => formatBytes(node.memoryBytes), align: 'right' },
   { title: 'heard', text: (node) => `${formatSeconds(node.lastHeardSeconds)} ago`, align: 'right' },
-  { title: 'cache hits', text: hitRateOf, align: 'right' },
-  { title: 'cache/nodes/origins', text: sourcesOf },
   { title: 'images', text: (node) => node.images.join(', ') },
-  { title: 'draining', text: (node) => node.draining ?? '' },
 ];
+const readsColumns: Column<NodeView>[] = [
+  { title: 'hits', text: hitRateOf, align: 'right' },
+  { title: 'cache/nodes/origins', text: sourcesOf },
+];
+const drainColumn: Column<NodeView> = {
+  title: 'draining',
+  text: (node) => node.draining ?? '',
+};
+
+/** Columns that would be empty are left out: a terminal has no room to spare. */
+function columnsFor(nodes: readonly NodeView[]): Column<NodeView>[] {
+  return [
+    ...nodeColumns,
+    ...(nodes.some((node) => node.imageryReads !== null) ? readsColumns : []),
+    ...(nodes.some((node) => node.draining !== null) ? [drainColumn] : []),
+  ];
+}
 
 /** Of the reads of imagery, those that the node's own cache answered. */
 function hitRateOf({ imageryReads }: NodeView): string {
