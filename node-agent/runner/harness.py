@@ -67,6 +67,8 @@ SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT = 444, 445, 44
 
 #: The arguments of the call that runs, for what a task tells of itself (`perigee.outputs`); None between calls.
 current_call = None
+#: Calls that are over: what belonged to one of them does not to the next.
+calls_ended = 0
 
 
 class Channel(object):
@@ -463,8 +465,10 @@ def decode_arguments(payload, how):
 
 
 def remember_call(call):
-    global current_call
+    global current_call, calls_ended
     current_call = call
+    if call is None:
+        calls_ended += 1
 
 
 def encode_result(result, setup):

@@ -61,6 +61,8 @@ def f(order):
     uri = 'mem://mine/etm.tif'
     if order == 'path':
         return imagery.open(uri)
+    if order == 'size':
+        return os.path.getsize(imagery.open(uri))
     if order == 'threads':
         paths = []
         threads = [threading.Thread(target=lambda: paths.append(imagery.open(uri))) for _ in range(8)]
@@ -126,6 +128,16 @@ describe.each(['strong', 'standard', 'reduced', 'minimal', 'none'] as const)(
         await sandbox.ended;
       },
     );
+
+    it.skipIf(missing)('is there for each of many short tasks that follow at once', async () => {
+      const sandbox = sandboxes.start({ source: everyway, spec });
+      await sandbox.call('path');
+      const tasks = Array.from({ length: 300 }, () => sandbox.call('size'));
+      const sizes = (await Promise.all(tasks)).map(resultOf);
+      expect(sizes).toEqual(Array(300).fill(798_453));
+      sandbox.stop();
+      await sandbox.ended;
+    });
   },
 );
 

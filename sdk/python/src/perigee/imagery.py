@@ -6,6 +6,7 @@ credentials. Outside of a task files of this machine work the same; other origin
 import os
 import posixpath
 import re
+import sys
 
 from perigee import _imagery_channel as channel
 from perigee._compat import native
@@ -19,8 +20,9 @@ MOUNT_ROOT = '/data'
 #: For `nodata` of `write`: that of ``like``.
 LIKES = object()
 
-#: Paths of whole files that this process was given, by URI; as many as a task may open.
+#: Paths of whole files that this process was given, by URI; as many as a task may open. They go with it.
 _whole = {}
+_whole_of = [0]
 _WHOLE_MAX = 1000
 
 _NAME = re.compile(r'^[A-Za-z0-9][A-Za-z0-9_.-]*$')
@@ -257,8 +259,12 @@ def _open(uri):
     if uri.startswith('data:'):
         return _open_mounted(uri), True
     if channel.is_inside():
-        # A whole file stays what it is and where it is until the task ends, and no path is given twice:
-        # while it is there, nothing has to be asked.
+        # A whole file stays what it is and where it is until the task ends: nothing has to be asked.
+        # The next task may begin before the node has taken it away.
+        calls_ended = getattr(sys.modules.get('perigee_harness'), 'calls_ended', 0)
+        if _whole_of[0] != calls_ended:
+            _whole.clear()
+            _whole_of[0] = calls_ended
         path = _whole.get(uri)
         if path is not None and os.path.exists(path):
             return path, True
