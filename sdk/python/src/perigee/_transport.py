@@ -176,7 +176,8 @@ class Exchange(object):
         self._path = path
         self._body = body
         self._headers = list(headers)
-        # What has arrived of an answer that can be gone on with after a cut.
+        # What has arrived of an answer that can be gone on with after a cut. Who asks for a part goes on by himself.
+        self._resumes = method == 'GET' and 'Range' not in dict(self._headers)
         self._held, self._held_bytes = [], 0
         self._failure = None
         self._connection = None
@@ -253,13 +254,13 @@ class Exchange(object):
 
     def _read_body(self, response):
         """The whole body: what earlier tries have received, then the rest."""
-        if response.status == 206:
+        if self._resumes and response.status == 206:
             if not response.headers.get('content-range', '').startswith('bytes %d-' % self._held_bytes):
                 self._held, self._held_bytes = [], 0
                 raise ConnectionLost('the answer is another part than was asked for')
         else:
             self._held, self._held_bytes = [], 0
-        if (self._method != 'GET' or response.status not in (200, 206)
+        if (not self._resumes or response.status not in (200, 206)
                 or response.headers.get('accept-ranges') != 'bytes'):
             return response.read_all(SILENCE_SECONDS)
         while not response.is_done:
