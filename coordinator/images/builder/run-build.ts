@@ -3,7 +3,7 @@
  * a network, with one socket that leads to the package index. docs/adr/0007 says why so.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -66,8 +66,17 @@ export async function sweepBuilds(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names) {
     const pid = /^\.layer-[0-9a-f]+-([0-9]+)$/.exec(name)?.[1];
-    if (pid === undefined || (pid !== String(process.pid) && existsSync(`/proc/${pid}`))) continue;
+    if (pid === undefined || (pid !== String(process.pid) && isRunning(pid))) continue;
     await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** One that was killed stays in the table, as a zombie, until somebody asks for its end. */
+function isRunning(pid: string): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
   }
 }
 
