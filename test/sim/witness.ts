@@ -43,7 +43,8 @@ export function createWitness(world: {
   const { agenda, disk } = world;
   /** All runs of an attempt; more than one only when its agent was killed and granted it again. */
   const runs = new Map<string, Run[]>();
-  const heardAtMs = new Map<NodeId, number>();
+  /** The last few times. */
+  const heardAtMs = new Map<NodeId, number[]>();
   /** Attempts whose worker was ended for running too long. */
   const overdue = new Set<string>();
   const storedOutputs = new Set<BlobHash>();
@@ -120,7 +121,9 @@ export function createWitness(world: {
       }
       if (save.end !== 'lost') return;
       promise(!save.charged, () => `${id} was charged the loss of its node`);
-      const silentMs = agenda.nowMs - (heardAtMs.get(save.node) ?? 0);
+      // As it was when it was decided: a node may be heard again while that is being written.
+      const heardMs = heardAtMs.get(save.node)?.findLast((atMs) => atMs <= save.atMs) ?? 0;
+      const silentMs = save.atMs - heardMs;
       // The few ms are the driver's own: what it heard is seen by the core in its next turn.
       if (silentMs > defaultCoreSettings.leaseMs - 100) return;
       const state = world.findAgent(save.node)?.state;
@@ -152,7 +155,7 @@ export function createWitness(world: {
       storedOutputs.add(hash);
     },
     onHeard(node) {
-      heardAtMs.set(node, agenda.nowMs);
+      heardAtMs.set(node, [...(heardAtMs.get(node) ?? []).slice(-19), agenda.nowMs]);
     },
     onRunBegun(node, attempt) {
       const task = disk.findTask(attempt);
