@@ -76,6 +76,22 @@ async function runThree(group: string): Promise<{ batch: number; blob: string }>
   return { batch, blob };
 }
 
+/** A task that gave out a file. */
+async function runOneWithOutput(group: string): Promise<{ batch: number }> {
+  const node = mesh.join();
+  const { batch } = (await (await putBatch(mesh, group, { count: 1 })).json()) as { batch: number };
+  const [one] = await node.held(1);
+  if (one === undefined) throw new Error('not granted');
+  const hash = await mesh.blobs.writeBytes(Buffer.from('pixels'));
+  const output = { name: 'ndvi', hash, sizeBytes: 6, mediaType: 'image/tiff', metadata: '{}' };
+  node.report([{ ...succeeded(one), outputs: [output] }]);
+  await expect.poll(async () => (await get(`/v1/tasks/${batch}-0/result`)).status).toBe(200);
+  node.leave();
+  return { batch };
+}
+
+const page = { limit: 10, cursor: null };
+
 describe('retention', () => {
   it('removes output, then results and arguments, then all that is known of done tasks', async () => {
     await startSwept();
@@ -147,6 +163,25 @@ describe('retention', () => {
     expect((await get(`/v1/tasks/${batch}-0/result`)).status).toBe(200);
   });
 
+  it('takes outputs as old as results, and never what a group carries', async () => {
+    await startSwept();
+    const carried = Buffer.alloc(10_000, 'modules');
+    const include = { blob: sha256(carried), modules: ['mine'] };
+    await mesh.call('PUT', `/v1/blobs/${include.blob}`, { body: carried });
+    const group = await createTestGroup(mesh, { changes: { include } });
+    const { batch } = await runOneWithOutput(group);
+    await passDays(29);
+    const output = `/v1/tasks/${batch}-0/outputs/ndvi`;
+    expect(await (await get(output)).text()).toBe('pixels');
+    await passDays(3);
+    await expectExpired(output);
+    expect(await mesh.blobs.has(include.blob as never)).toBe(true);
+    await mesh.call('DELETE', `/v1/groups/${group}`);
+    await passDays(91);
+    expect((await mesh.store.listGroupOutputs(group as GroupId, page)).items).toEqual([]);
+    expect(await mesh.blobs.has(include.blob as never)).toBe(false);
+  });
+
   it('keeps everything when it is told to keep things for ever', async () => {
     await startSwept({ keepLogsDays: 0, keepResultsDays: 0, keepRecordsDays: 0 });
     const { batch } = await runThree(await createTestGroup(mesh));
@@ -177,6 +212,8 @@ describe('group rm', () => {
     const other = await createTestGroup(mesh);
     const { batch } = await runThree(group);
     const kept = await runThree(other);
+    await runOneWithOutput(group);
+    expect((await mesh.store.listGroupOutputs(group as GroupId, page)).items).toHaveLength(1);
     const remove = () => mesh.call('POST', `/v1/groups/${group}/remove`);
     const refused = await problem(await remove());
     expect(refused.code).toBe('conflict');
@@ -187,6 +224,7 @@ describe('group rm', () => {
     expect(forbidden.status).toBe(403);
     expect(await (await remove()).json()).toEqual({ id: group });
     expect((await get(`/v1/groups/${group}`)).status).toBe(404);
+    expect((await mesh.store.listGroupOutputs(group as GroupId, page)).items).toEqual([]);
     await expectExpired(`/v1/tasks/${batch}-0`);
     expect((await get(`/v1/tasks/${kept.batch}-0/result`)).status).toBe(200);
     expect((await remove()).status).toBe(404);
