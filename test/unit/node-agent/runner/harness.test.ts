@@ -53,6 +53,23 @@ describe.each(pythons)('the harness under Python %s', (python) => {
     expect(end).toMatchObject({ value: [1, 'ü', [['c', null]]] });
   });
 
+  it('takes the answer of a child that dies between the look at its pipe and the look at itself', async () => {
+    const end = await call(`
+import os, struct
+def f():
+    harness = {'__name__': 'harness'}
+    exec(compile(open('/perigee/harness.py').read(), 'harness.py', 'exec'), harness)
+    read_end, write_end = os.pipe()
+    def dies(pid):
+        os.write(write_end, struct.pack('>I', 4) + b'done')
+        os.close(write_end)
+        return True
+    harness['is_dead'] = dies
+    return harness['receive_done'](read_end, 1).decode('ascii')
+`);
+    expect(end).toMatchObject({ kind: 'ended', value: 'done' });
+  });
+
   it('passes pickled arguments, inline and from a file, and returns a pickle', async () => {
     const sandbox = start('def f(a, b): return (a, b)', { resultFormat: 'pickle' });
     const pickle = Buffer.from("((I1\nS'two'\nt(dt.");
