@@ -108,6 +108,10 @@ export function createAgentHost(world: AgentWorld): AgentHost {
       return;
     }
     turning = false;
+    takeIn();
+  };
+
+  const takeIn = (): void => {
     const batch: AgentEvent[] = [...events.splice(0), { kind: 'turnEnded' }];
     for (const event of batch) {
       if (state === null) return;
@@ -355,6 +359,12 @@ export function createAgentHost(world: AgentWorld): AgentHost {
 
   const connect = (): void => {
     if (link !== null || state === null) return;
+    if (agenda.nowMs < frozenUntilMs) {
+      agenda.after(frozenUntilMs - agenda.nowMs, inLife(connect));
+      return;
+    }
+    // As the driver does: a hello must not miss a grant that waits its turn.
+    takeIn();
     link = world.dial(host);
     if (link === null) {
       agenda.after(100 + nextBelow(random, 1_000), inLife(connect));
