@@ -9,6 +9,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
     fault: { type: 'string' },
+    storm: { type: 'string' },
   },
 });
 
@@ -20,13 +21,19 @@ if (values.fault !== undefined && planted === undefined) {
   process.exit(2);
 }
 const first = Number(values.seed ?? values.from);
+/** Short storms show many worlds in the same time, long ones go deeper into each. */
+const storm = values.storm === undefined ? {} : { stormMs: 1_000 * Number(values.storm) };
+const again = [
+  ...(values.storm === undefined ? [] : [`--storm ${values.storm}`]),
+  ...(values.fault === undefined ? [] : [`--fault '${values.fault}'`]),
+];
 const last = values.seed === undefined ? first + Number(values.seeds) - 1 : first;
 const began = Date.now();
 let events = 0;
 
 for (let seed = first; seed <= last; seed += 1) {
   try {
-    const report = runWorld(seed, planted?.() ?? noFaults);
+    const report = runWorld(seed, planted?.() ?? noFaults, storm);
     events += report.events;
     if (first === last) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   } catch (caught) {
@@ -34,7 +41,7 @@ for (let seed = first; seed <= last; seed += 1) {
       `seed ${seed}: ${caught instanceof Error ? caught.stack : String(caught)}\n`,
     );
     process.stdout.write(
-      `replay it with: scripts/sim --seed ${seed}${values.fault ? ` --fault '${values.fault}'` : ''}\n`,
+      `replay it with: ${['scripts/sim', `--seed ${seed}`, ...again].join(' ')}\n`,
     );
     process.exit(1);
   }

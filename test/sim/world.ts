@@ -37,8 +37,8 @@ export interface SimReport {
   agentKills: number;
 }
 
-/** How long the world is stormy, and how long it may take to come to rest after, in virtual time. */
-const stormMs = 90_000;
+/** How long the world is stormy unless it is said, and how long it may take to come to rest after, in virtual time. */
+const stormMsUsual = 90_000;
 const restMs = 5_400_000;
 const startMs = 1_700_000_000_000;
 
@@ -46,8 +46,12 @@ const startMs = 1_700_000_000_000;
  * Runs one world.
  * @throws BrokenPromise when the mesh broke a promise; AssertionError when a core contradicted itself.
  */
-export function runWorld(seed: number, faults: Faults): SimReport {
-  const world = createWorld(seed, faults);
+export function runWorld(
+  seed: number,
+  faults: Faults,
+  { stormMs = stormMsUsual }: { stormMs?: number } = {},
+): SimReport {
+  const world = createWorld(seed, faults, stormMs);
   world.begin();
   const { agenda } = world;
   while (agenda.nowMs < startMs + stormMs && agenda.next(startMs + stormMs)) world.check();
@@ -69,7 +73,7 @@ interface World {
 
 const fair: LinkWeather = { lateChance: 0, lateMs: 0, twiceChance: 0 };
 
-function createWorld(seed: number, faults: Faults): World {
+function createWorld(seed: number, faults: Faults, stormMs: number): World {
   const random = seedRandom(seed);
   const agenda = createAgenda(startMs);
   const storm: LinkWeather = {
