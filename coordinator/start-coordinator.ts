@@ -11,6 +11,7 @@ import { loadMeshKey } from '../protocol/net/mesh-key.ts';
 import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Bootstrap } from './bootstrap/port.ts';
+import { isClockIdle } from './core/clock-wake.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
@@ -122,6 +123,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         state,
         step,
         nextWakeMs,
+        isClockIdle,
         store,
         clock,
         disk,

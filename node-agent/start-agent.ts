@@ -16,7 +16,7 @@ import { createDriver } from './driver.ts';
 import type { ImageryLink } from './imagery/imagery-link.ts';
 import type { FoundImage } from './images/find-images.ts';
 import { createMeshImages } from './images/mesh-images.ts';
-import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
+import { createMemoryMeter, measureDisk, measureLoad } from './machine.ts';
 import { openBlobCache } from './mesh/blob-cache.ts';
 import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
@@ -167,7 +167,7 @@ export async function startAgent(
   const heartbeat = createHeartbeat({
     send: (message) => link.sendHeartbeat(message),
     measureLoad: () => measureLoad(profile.capacity.cpus),
-    measureMemoryFree: () => measureMemoryFree(),
+    measureMemoryFree: createMemoryMeter(deps.now),
     measureDiskFree: async () => (await measureDisk(profile.dataFolder)).freeBytes,
     measureReads: () => imagery?.reads() ?? null,
     onDiskMeasured: (diskFreeBytes) => driver.dispatch({ kind: 'healthMeasured', diskFreeBytes }),

@@ -1,0 +1,65 @@
+/**
+ * The driver's clock: ticks while the core waits for time, rests while it does not. An idle agent
+ * that wakes twenty times a second for nothing uses half a hundredth of a core.
+ */
+
+export interface ClockRhythm {
+  /** Whether it does not tick: the core then must see the time before whatever comes next. */
+  readonly isResting: boolean;
+  /** After each turn of the core; `ticked` when the clock was in it. */
+  look(ticked: boolean): void;
+  stop(): void;
+}
+
+/** Longer waits are waited for in parts: a timer takes 2^31 - 1 ms at most. */
+const restMsMax = 3_600_000;
+
+/** A clock that ticks until `nextTickMs` says that it may rest. */
+export function createClockRhythm(deps: {
+  tick(): void;
+  /** When the core wants to see the time next; in the past for at once. */
+  nextTickMs(nowMs: number): number;
+  now(): number;
+  tickMs: number;
+}): ClockRhythm {
+  const { tick, tickMs } = deps;
+  let interval: NodeJS.Timeout | undefined;
+  let wake: NodeJS.Timeout | undefined;
+  let wakeAtMs = Number.POSITIVE_INFINITY;
+  const go = (): void => {
+    clearTimeout(wake);
+    wake = undefined;
+    interval ??= setInterval(tick, tickMs);
+  };
+  const rest = (untilMs: number): void => {
+    clearInterval(interval);
+    interval = undefined;
+    if (wake !== undefined && untilMs === wakeAtMs) return;
+    clearTimeout(wake);
+    wakeAtMs = untilMs;
+    const restMs = Math.min(untilMs - deps.now(), restMsMax);
+    wake = Number.isFinite(untilMs) ? setTimeout(wakeUp, restMs) : undefined;
+  };
+  const wakeUp = (): void => {
+    wake = undefined;
+    tick();
+  };
+  go();
+  return {
+    get isResting() {
+      return interval === undefined;
+    },
+    look(ticked) {
+      // Put to rest by its own ticks alone, so that calls one after another change nothing.
+      if (interval !== undefined && !ticked) return;
+      const nowMs = deps.now();
+      const nextMs = deps.nextTickMs(nowMs);
+      if (nextMs <= nowMs) go();
+      else rest(nextMs);
+    },
+    stop() {
+      clearInterval(interval);
+      clearTimeout(wake);
+    },
+  };
+}

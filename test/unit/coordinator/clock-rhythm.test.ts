@@ -1,0 +1,60 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ClockRhythm } from '../../../coordinator/clock-rhythm.ts';
+import { createClockRhythm } from '../../../coordinator/clock-rhythm.ts';
+
+let isIdle = false;
+let ticks = 0;
+let clock: ClockRhythm;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  isIdle = false;
+  ticks = 0;
+  clock = createClockRhythm({
+    tick() {
+      ticks += 1;
+      clock.look(true);
+    },
+    isIdle(withinMs) {
+      expect(withinMs).toBe(1_000);
+      return isIdle;
+    },
+    tickMs: 100,
+  });
+  clock.start();
+});
+afterEach(() => {
+  clock.stop();
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+describe("the driver's clock", () => {
+  it('ticks a tenth as often while nothing waits for time', () => {
+    vi.advanceTimersByTime(1_000);
+    expect(ticks).toBe(10);
+    isIdle = true;
+    vi.advanceTimersByTime(100);
+    ticks = 0;
+    vi.advanceTimersByTime(10_000);
+    expect(ticks).toBe(10);
+  });
+
+  it('is slowed down by a tick alone, and as fast as before from the first event on that needs it', () => {
+    isIdle = true;
+    clock.look(false);
+    vi.advanceTimersByTime(100);
+    expect(ticks).toBe(1);
+    isIdle = false;
+    clock.look(false);
+    vi.advanceTimersByTime(300);
+    expect(ticks).toBe(4);
+  });
+
+  it('does nothing any more once it is stopped', () => {
+    clock.stop();
+    clock.look(true);
+    vi.advanceTimersByTime(10_000);
+    expect(ticks).toBe(0);
+  });
+});
