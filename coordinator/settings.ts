@@ -178,10 +178,7 @@ export const settingsTable = {
     default: 0,
     doc: 'Memory of one local-process node; 0 for its share of 9/10 of the machine.',
   }),
-  fleetTickMs: milliseconds({
-    default: 250,
-    doc: 'Longest time between two looks at the fleet; four times it while nothing can change.',
-  }),
+  fleetTickMs: milliseconds({ default: 250, doc: 'Between two looks at the fleet, with work.' }),
   instanceKeepMs: milliseconds({
     default: 7 * 24 * 3_600_000,
     doc: 'How long instances that are gone are kept; what they cost, and the latest events, are kept for good.',
