@@ -12,21 +12,31 @@ export interface ClockRhythm {
 
 /** Ticks of the clock that are left out, but one, while nothing waits for time. */
 const idleTicks = 10;
+/** Ticks in such a rhythm after which it counts as rest: work often comes in bursts a second apart. */
+const restedTicks = 3;
 
 export function createClockRhythm(deps: {
   tick(): void;
   /** Whether nothing waits for the time within so many ms. */
   isIdle(withinMs: number): boolean;
+  /** Nothing has waited for time for a few seconds; once until something does again. */
+  onRested(): void;
   tickMs: number;
 }): ClockRhythm {
   const { tick, tickMs } = deps;
   const idleMs = tickMs * idleTicks;
   let timer: NodeJS.Timeout | undefined;
   let everyMs = 0;
+  let rests = 0;
   const beat = (ms: number): void => {
     clearInterval(timer);
     everyMs = ms;
+    rests = 0;
     timer = setInterval(tick, ms);
+  };
+  const rest = (): void => {
+    rests += 1;
+    if (rests === restedTicks) deps.onRested();
   };
   return {
     start: () => beat(tickMs),
@@ -36,6 +46,7 @@ export function createClockRhythm(deps: {
       if (everyMs === tickMs && !ticked) return;
       const wantedMs = deps.isIdle(idleMs) ? idleMs : tickMs;
       if (wantedMs !== everyMs) beat(wantedMs);
+      else if (wantedMs === idleMs && ticked) rest();
     },
     stop() {
       clearInterval(timer);

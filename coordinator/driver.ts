@@ -31,6 +31,8 @@ export interface DriverDeps {
     send(effects: readonly SendEffect[]): void;
     keepBlock(save: Extract<SaveEffect, { kind: 'saveBatch' }>): void;
   };
+  /** Nothing has been queued or held for a few seconds. */
+  onRested?(): void;
   /** The process must end: what it holds contradicts itself or cannot be stored. */
   onFatal(error: Error): void;
   log: { warn(fields: object, message: string): void };
@@ -140,6 +142,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   const clock = createClockRhythm({
     tick: tickClock,
     isIdle: (withinMs) => deps.isClockIdle(deps.state, readClock() + withinMs),
+    onRested: () => deps.onRested?.(),
     tickMs: settings.clockTickMs,
   });
   const runTick = async (): Promise<void> => {

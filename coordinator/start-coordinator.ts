@@ -50,6 +50,8 @@ export interface StartDeps {
   env: Readonly<Record<string, string | undefined>>;
   /** The process must end at once. */
   onFatal(error: Error): void;
+  /** Nothing has been queued or held for a few seconds: time to tidy up. */
+  onRested?(): void;
 }
 
 /** A coordinator that takes tasks. */
@@ -132,6 +134,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
           keepBlock: (save) => transport.mesh?.keepBlock(save),
         },
         onFatal: deps.onFatal,
+        onRested: () => deps.onRested?.(),
         log,
       },
       settings,

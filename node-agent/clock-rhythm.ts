@@ -13,6 +13,8 @@ export interface ClockRhythm {
 
 /** Longer waits are waited for in parts: a timer takes 2^31 - 1 ms at most. */
 const restMsMax = 3_600_000;
+/** A rest is a rest after so long: work often comes in bursts a second apart. */
+const restedMs = 3_000;
 
 /** A clock that ticks until `nextTickMs` says that it may rest. */
 export function createClockRhythm(deps: {
@@ -20,18 +22,23 @@ export function createClockRhythm(deps: {
   /** When the core wants to see the time next; in the past for at once. */
   nextTickMs(nowMs: number): number;
   now(): number;
+  /** It has rested for a few seconds; once a rest. */
+  onRested(): void;
   tickMs: number;
 }): ClockRhythm {
   const { tick, tickMs } = deps;
   let interval: NodeJS.Timeout | undefined;
   let wake: NodeJS.Timeout | undefined;
   let wakeAtMs = Number.POSITIVE_INFINITY;
+  let rested: NodeJS.Timeout | undefined;
   const go = (): void => {
+    clearTimeout(rested);
     clearTimeout(wake);
     wake = undefined;
     interval ??= setInterval(tick, tickMs);
   };
   const rest = (untilMs: number): void => {
+    if (interval !== undefined) rested = setTimeout(deps.onRested, restedMs);
     clearInterval(interval);
     interval = undefined;
     if (wake !== undefined && untilMs === wakeAtMs) return;
@@ -59,6 +66,7 @@ export function createClockRhythm(deps: {
     },
     stop() {
       clearInterval(interval);
+      clearTimeout(rested);
       clearTimeout(wake);
     },
   };

@@ -56,6 +56,8 @@ export interface DriverDeps {
   /** Monotonic, in ms. */
   now(): number;
   warn(message: string): void;
+  /** Nothing has been held for a few seconds. */
+  onRested(): void;
 }
 
 export interface Driver {
@@ -297,6 +299,7 @@ export function createDriver(
     tick: () => dispatch({ kind: 'clockTicked' }),
     nextTickMs: (nowMs) => nextTickMs(state, nowMs),
     now: deps.now,
+    onRested: deps.onRested,
     tickMs: options.tickMs,
   });
 

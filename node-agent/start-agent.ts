@@ -34,6 +34,8 @@ export interface AgentDeps {
   now(): number;
   /** 0-1, for the spread of reconnects. */
   random(): number;
+  /** Nothing has been held for a few seconds: time to tidy up. */
+  onRested?(): void;
   log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -161,6 +163,7 @@ export async function startAgent(
       removeFile: (path) => rm(path, { force: true }),
       now: deps.now,
       warn,
+      onRested: () => deps.onRested?.(),
     },
     { tickMs: times.tickMs },
   );

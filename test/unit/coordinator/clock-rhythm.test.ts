@@ -4,12 +4,14 @@ import { createClockRhythm } from '../../../coordinator/clock-rhythm.ts';
 
 let isIdle = false;
 let ticks = 0;
+let rests = 0;
 let clock: ClockRhythm;
 
 beforeEach(() => {
   vi.useFakeTimers();
   isIdle = false;
   ticks = 0;
+  rests = 0;
   clock = createClockRhythm({
     tick() {
       ticks += 1;
@@ -19,6 +21,7 @@ beforeEach(() => {
       expect(withinMs).toBe(1_000);
       return isIdle;
     },
+    onRested: () => void (rests += 1),
     tickMs: 100,
   });
   clock.start();
@@ -56,5 +59,18 @@ describe("the driver's clock", () => {
     clock.look(true);
     vi.advanceTimersByTime(10_000);
     expect(ticks).toBe(0);
+  });
+
+  it('says once when it has been slow for three ticks', () => {
+    isIdle = true;
+    vi.advanceTimersByTime(3_000);
+    expect(rests).toBe(0);
+    vi.advanceTimersByTime(3_600_000);
+    expect(rests).toBe(1);
+    isIdle = false;
+    clock.look(false);
+    isIdle = true;
+    vi.advanceTimersByTime(3_600_000);
+    expect(rests).toBe(2);
   });
 });

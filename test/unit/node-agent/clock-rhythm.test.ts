@@ -4,12 +4,14 @@ import { createClockRhythm } from '../../../node-agent/clock-rhythm.ts';
 
 let nextMs = 0;
 let ticks = 0;
+let rests = 0;
 let clock: ClockRhythm;
 
 beforeEach(() => {
   vi.useFakeTimers();
   nextMs = 0;
   ticks = 0;
+  rests = 0;
   clock = createClockRhythm({
     tick() {
       ticks += 1;
@@ -18,6 +20,7 @@ beforeEach(() => {
     },
     nextTickMs: () => nextMs,
     now: () => Date.now(),
+    onRested: () => void (rests += 1),
     tickMs: 50,
   });
 });
@@ -80,5 +83,19 @@ describe("the driver's clock", () => {
     vi.advanceTimersByTime(1_000);
     expect(ticks).toBe(1);
     expect(clock.isResting).toBe(false);
+  });
+
+  it('says once when it has rested for three seconds, and not after a shorter rest', () => {
+    nextMs = Number.POSITIVE_INFINITY;
+    vi.advanceTimersByTime(2_000);
+    nextMs = 0;
+    clock.look(false);
+    vi.advanceTimersByTime(10_000);
+    expect(rests).toBe(0);
+    nextMs = Number.POSITIVE_INFINITY;
+    vi.advanceTimersByTime(3_050);
+    clock.look(false);
+    vi.advanceTimersByTime(3_600_000);
+    expect(rests).toBe(1);
   });
 });
