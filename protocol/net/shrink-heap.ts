@@ -14,10 +14,10 @@ const usedBytesMax = 256 * 1024 * 1024;
 
 /** A function to call once nothing has happened for some seconds; true when it did something. */
 export function createHeapShrinker(
-  heap: {
-    measure(): { total_heap_size: number; used_heap_size: number };
-    collect(): void;
-  } = { measure: getHeapStatistics, collect: collectForLastResort },
+  heap: { measure(): { total_heap_size: number; used_heap_size: number }; collect(): void } = {
+    measure: getHeapStatistics,
+    collect: collectForLastResort,
+  },
 ): () => boolean {
   let keptBytes = 0;
   return () => {

@@ -21,7 +21,9 @@ beforeEach(() => {
       expect(withinMs).toBe(1_000);
       return isIdle;
     },
-    onRested: () => void (rests += 1),
+    onRested() {
+      rests += 1;
+    },
     tickMs: 100,
   });
   clock.start();

@@ -20,7 +20,9 @@ beforeEach(() => {
     },
     nextTickMs: () => nextMs,
     now: () => Date.now(),
-    onRested: () => void (rests += 1),
+    onRested() {
+      rests += 1;
+    },
     tickMs: 50,
   });
 });
