@@ -8,6 +8,7 @@
  */
 import { assert } from '../protocol/base/assert.ts';
 import { PerigeeError, toError } from '../protocol/base/errors.ts';
+import { createClockRhythm } from './clock-rhythm.ts';
 import type { Answer, CoordinatorEffect, SaveEffect, SendEffect } from './core/effects.ts';
 import type { CoordinatorEvent, RequestNumber } from './core/events.ts';
 import type { CoordinatorState } from './core/state.ts';
@@ -19,6 +20,8 @@ export interface DriverDeps {
   step(state: CoordinatorState, event: CoordinatorEvent, nowMs: number): CoordinatorEffect[];
   /** When the core wants to see the clock at the latest; null for never. */
   nextWakeMs(state: CoordinatorState): number | null;
+  /** Whether nothing waits for time before then. */
+  isClockIdle(state: CoordinatorState, untilMs: number): boolean;
   store: Pick<Store, 'commit'>;
   /** Wall-clock milliseconds; made monotonic here. */
   clock: { nowMs(): number };
@@ -28,13 +31,15 @@ export interface DriverDeps {
     send(effects: readonly SendEffect[]): void;
     keepBlock(save: Extract<SaveEffect, { kind: 'saveBatch' }>): void;
   };
+  /** Nothing has been queued or held for a few seconds. */
+  onRested?(): void;
   /** The process must end: what it holds contradicts itself or cannot be stored. */
   onFatal(error: Error): void;
   log: { warn(fields: object, message: string): void };
 }
 
 export interface DriverSettings {
-  /** Between `clockTicked` events. */
+  /** Between `clockTicked` events while anything waits for time. */
   clockTickMs: number;
   /** Outcomes of one tick, so that it stays under some 5 ms; the rest is the next tick's. */
   tickOutcomesMax: number;
@@ -73,6 +78,9 @@ interface Tick {
   sends: SendEffect[];
   answers: { request: RequestNumber; answer: Answer }[];
   logs: LogChunk[];
+  /** Whether the clock was in it. */
+  ticked: boolean;
+  /** Whether anything may look different behind it: time and heartbeats alone change nothing. */
   changed: boolean;
 }
 
@@ -88,7 +96,6 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   let accepting = false;
   let dead = false;
   let clockTickQueued = false;
-  let timer: NodeJS.Timeout | undefined;
   let idleWaiters: (() => void)[] = [];
   /** Events ever queued and ever stepped, so that somebody can wait for a place in the queue. */
   let queuedCount = 0;
@@ -113,7 +120,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   const die = (error: Error): void => {
     if (dead) return;
     dead = true;
-    clearInterval(timer);
+    clock.stop();
     for (const caller of waiting.values()) caller.reject(error);
     waiting.clear();
     deps.onFatal(error);
@@ -132,6 +139,12 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     clockTickQueued = true;
     dispatch({ kind: 'clockTicked' });
   };
+  const clock = createClockRhythm({
+    tick: tickClock,
+    isIdle: (withinMs) => deps.isClockIdle(deps.state, readClock() + withinMs),
+    onRested: () => deps.onRested?.(),
+    tickMs: settings.clockTickMs,
+  });
   const runTick = async (): Promise<void> => {
     phase = 'ticking';
     const tick = collect();
@@ -139,6 +152,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     if (dead) return;
     perform(tick);
     phase = 'idle';
+    clock.look(tick.ticked);
     // A long sweep (a group of a million tasks ends) goes on at once, a part per turn of the loop.
     const wakeMs = accepting ? deps.nextWakeMs(deps.state) : null;
     if (wakeMs !== null && wakeMs <= readClock()) tickClock();
@@ -146,7 +160,8 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     else releaseIdle();
   };
   const collect = (): Tick => {
-    const tick: Tick = { saves: [], sends: [], answers: [], logs, changed: logs.length > 0 };
+    const changed = logs.length > 0;
+    const tick: Tick = { saves: [], sends: [], answers: [], logs, ticked: false, changed };
     for (const chunk of logs) backlogBytes -= chunk.bytes.length;
     logs = [];
     let outcomes = 0;
@@ -155,8 +170,10 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     for (const { event, atMs } of queue) {
       if (outcomes >= settings.tickOutcomesMax || bytes >= settings.tickBytesMax) break;
       taken += 1;
-      if (event.kind === 'clockTicked') clockTickQueued = false;
-      else tick.changed = true;
+      if (event.kind === 'clockTicked') {
+        clockTickQueued = false;
+        tick.ticked = true;
+      } else if (event.kind !== 'heartbeatHeard') tick.changed = true;
       const size = eventBytes(event);
       backlogBytes -= size;
       bytes += size;
@@ -250,7 +267,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
   return {
     start() {
       accepting = true;
-      timer = setInterval(tickClock, settings.clockTickMs);
+      clock.start();
     },
     dispatch,
     async request(event) {
@@ -284,7 +301,7 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
     isBehind: () => stalled || backlogBytes > settings.backlogBytesMax,
     async stop() {
       accepting = false;
-      clearInterval(timer);
+      clock.stop();
       if (phase !== 'idle' && !dead && !stalled) {
         await new Promise<void>((resolve) => idleWaiters.push(resolve));
       }

@@ -4,6 +4,7 @@
  */
 import pino from 'pino';
 import { exitCodes, PerigeeError, toError } from '../protocol/base/errors.ts';
+import { createHeapShrinker } from '../protocol/net/shrink-heap.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { coordinatorHelp, parseSettings } from './settings.ts';
 import type { Coordinator } from './start-coordinator.ts';
@@ -30,6 +31,7 @@ async function main(): Promise<void> {
     settings,
     log,
     env: process.env,
+    onRested: createHeapShrinker(),
     onFatal(error) {
       // The store is the truth: a fresh process on it is safer than one that contradicts itself.
       log.fatal({ err: error }, 'the coordinator cannot go on');

@@ -178,7 +178,7 @@ export const settingsTable = {
     default: 0,
     doc: 'Memory of one local-process node; 0 for its share of 9/10 of the machine.',
   }),
-  fleetTickMs: milliseconds({ default: 250, doc: 'Longest time between two looks at the fleet.' }),
+  fleetTickMs: milliseconds({ default: 250, doc: 'Between two looks at the fleet, with work.' }),
   instanceKeepMs: milliseconds({
     default: 7 * 24 * 3_600_000,
     doc: 'How long instances that are gone are kept; what they cost, and the latest events, are kept for good.',
@@ -202,7 +202,7 @@ export const settingsTable = {
     doc: 'HOST:PORT, with commas, that builds may reach besides the hosts of pip’s index settings.',
   }),
 
-  clockTickMs: milliseconds({ default: 100, doc: 'Between two looks of the core at the clock.' }),
+  clockTickMs: milliseconds({ default: 100, doc: 'Between two looks at the clock, with work.' }),
   tickOutcomesMax: integer({
     default: 500,
     min: 1,

@@ -11,6 +11,7 @@ import { loadMeshKey } from '../protocol/net/mesh-key.ts';
 import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
 import type { Bootstrap } from './bootstrap/port.ts';
+import { isClockIdle } from './core/clock-wake.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
 import { defaultCoreSettings } from './core/settings.ts';
@@ -49,6 +50,8 @@ export interface StartDeps {
   env: Readonly<Record<string, string | undefined>>;
   /** The process must end at once. */
   onFatal(error: Error): void;
+  /** Nothing has been queued or held for a few seconds: time to tidy up. */
+  onRested?(): void;
 }
 
 /** A coordinator that takes tasks. */
@@ -122,6 +125,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
         state,
         step,
         nextWakeMs,
+        isClockIdle,
         store,
         clock,
         disk,
@@ -130,6 +134,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
           keepBlock: (save) => transport.mesh?.keepBlock(save),
         },
         onFatal: deps.onFatal,
+        onRested: () => deps.onRested?.(),
         log,
       },
       settings,

@@ -15,6 +15,8 @@ import {
 import type { AgentMessage, CoordinatorMessage, Grants } from '../protocol/wire/messages.ts';
 import { findBlobReference, isPayload } from '../protocol/wire/payload.ts';
 import type { Failure } from '../protocol/wire/task.ts';
+import { createClockRhythm } from './clock-rhythm.ts';
+import { nextTickMs } from './core/clock-wake.ts';
 import type { AgentEffect, ExitReason, FedTask } from './core/effects.ts';
 import type { AgentEvent, EndedTask, GrantedRun, SpooledOutput, WorkerEnd } from './core/events.ts';
 import type { AgentState } from './core/state.ts';
@@ -54,6 +56,8 @@ export interface DriverDeps {
   /** Monotonic, in ms. */
   now(): number;
   warn(message: string): void;
+  /** Nothing has been held for a few seconds. */
+  onRested(): void;
 }
 
 export interface Driver {
@@ -99,8 +103,15 @@ export function createDriver(
     const now = deps.now();
     const events = queue;
     queue = [];
-    for (const event of events) performAll(step(state, event, now));
+    // Behind a rest the first thing it sees is the time, as behind a pause of the process.
+    let ticked = clock.isResting;
+    if (ticked) performAll(step(state, { kind: 'clockTicked' }, now));
+    for (const event of events) {
+      if (event.kind === 'clockTicked') ticked = true;
+      performAll(step(state, event, now));
+    }
     performAll(step(state, { kind: 'turnEnded' }, now));
+    clock.look(ticked);
     if (deps.logs.hasUnsent) offerLogsSoon();
   };
   // A task that ends within the delay sends its output with its report: one write, not two.
@@ -284,7 +295,13 @@ export function createDriver(
   };
 
   deps.runner.onEvent(onRunnerEvent);
-  const ticker = setInterval(() => dispatch({ kind: 'clockTicked' }), options.tickMs);
+  const clock = createClockRhythm({
+    tick: () => dispatch({ kind: 'clockTicked' }),
+    nextTickMs: (nowMs) => nextTickMs(state, nowMs),
+    now: deps.now,
+    onRested: deps.onRested,
+    tickMs: options.tickMs,
+  });
 
   return {
     dispatch,
@@ -295,7 +312,7 @@ export function createDriver(
     finished: finished.promise,
     stop() {
       stopped = true;
-      clearInterval(ticker);
+      clock.stop();
       clearTimeout(logTimer);
     },
   };

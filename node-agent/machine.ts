@@ -50,13 +50,52 @@ export function measureLoad(cpus: number): number {
 
 /** Memory that is free on the machine or left of the container's limit. */
 export function measureMemoryFree(files: MachineFiles = { root: '/' }): number {
+  return freeWithin(findMemoryLimits(files));
+}
+
+/**
+ * The same for one who asks every second: which groups have a limit is looked up a few times an hour,
+ * for most of the files that could tell do not exist, and each look for one costs as much as a read.
+ */
+export function createMemoryMeter(
+  now: () => number,
+  files: MachineFiles = { root: '/' },
+): () => number {
+  let limits: MemoryLimit[] = [];
+  let foundAtMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (now() - foundAtMs >= limitsKeptMs) {
+      limits = findMemoryLimits(files);
+      foundAtMs = now();
+    }
+    return freeWithin(limits);
+  };
+}
+
+/** How long the limits of the groups are believed: a container's can be changed while it runs. */
+const limitsKeptMs = 60_000;
+
+interface MemoryLimit {
+  bytes: number;
+  /** What of it is used. */
+  usedPath: string;
+}
+
+function findMemoryLimits(files: MachineFiles): MemoryLimit[] {
+  return cgroupFolders(files).flatMap((folder) => {
+    const bytes = memoryLimit(folder);
+    if (bytes === undefined) return [];
+    const paths = [join(folder, 'memory.current'), join(folder, 'memory.usage_in_bytes')];
+    const usedPath = paths.find((path) => findNumber(path) !== undefined);
+    return usedPath === undefined ? [] : [{ bytes, usedPath }];
+  });
+}
+
+function freeWithin(limits: readonly MemoryLimit[]): number {
   let free = freemem();
-  for (const folder of cgroupFolders(files)) {
-    const limit = memoryLimit(folder);
-    const used =
-      findNumber(join(folder, 'memory.current')) ??
-      findNumber(join(folder, 'memory.usage_in_bytes'));
-    if (limit !== undefined && used !== undefined) free = Math.min(free, Math.max(limit - used, 0));
+  for (const { bytes, usedPath } of limits) {
+    const used = findNumber(usedPath);
+    if (used !== undefined) free = Math.min(free, Math.max(bytes - used, 0));
   }
   return free;
 }

@@ -109,7 +109,12 @@ async function runAgent(
     );
   }
   const agent = await modules.startAgent(
-    { host, runner, imagery: link, now: () => performance.now(), random: Math.random, log },
+    {
+      ...{ host, runner, imagery: link, log },
+      now: () => performance.now(),
+      random: Math.random,
+      onRested: modules.createHeapShrinker(),
+    },
     {
       address: settings.join ?? '',
       joinToken: readJoinToken(settings),
@@ -226,12 +231,14 @@ async function mountLazyFiles(
 }
 
 async function importShell() {
-  const [{ createMeshHost }, { loadMeshKey }, { startAgent }] = await Promise.all([
-    import('../protocol/net/create-mesh-host.ts'),
-    import('../protocol/net/mesh-key.ts'),
-    import('./start-agent.ts'),
-  ]);
-  return { createMeshHost, loadMeshKey, startAgent };
+  const [{ createMeshHost }, { loadMeshKey }, { createHeapShrinker }, { startAgent }] =
+    await Promise.all([
+      import('../protocol/net/create-mesh-host.ts'),
+      import('../protocol/net/mesh-key.ts'),
+      import('../protocol/net/shrink-heap.ts'),
+      import('./start-agent.ts'),
+    ]);
+  return { createMeshHost, createHeapShrinker, loadMeshKey, startAgent };
 }
 
 function exitCodeOf(reason: ExitReason, agent: Agent): number {

@@ -178,7 +178,7 @@ export const agentSettingsTable = {
   tickMs: milliseconds(50, {
     env: 'PERIGEE_AGENT_TICK_MS',
     max: 1_000,
-    doc: 'The rhythm of timeouts and retries; a task outlives its limit by at most this.',
+    doc: 'The rhythm of timeouts and retries while anything waits for them; a task outlives its limit by at most this.',
   }),
   reconnectMsMin: milliseconds(100, {
     env: 'PERIGEE_RECONNECT_MS_MIN',

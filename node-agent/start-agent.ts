@@ -16,7 +16,7 @@ import { createDriver } from './driver.ts';
 import type { ImageryLink } from './imagery/imagery-link.ts';
 import type { FoundImage } from './images/find-images.ts';
 import { createMeshImages } from './images/mesh-images.ts';
-import { measureDisk, measureLoad, measureMemoryFree } from './machine.ts';
+import { createMemoryMeter, measureDisk, measureLoad } from './machine.ts';
 import { openBlobCache } from './mesh/blob-cache.ts';
 import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
@@ -34,6 +34,8 @@ export interface AgentDeps {
   now(): number;
   /** 0-1, for the spread of reconnects. */
   random(): number;
+  /** Nothing has been held for a few seconds: time to tidy up. */
+  onRested?(): void;
   log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -161,13 +163,14 @@ export async function startAgent(
       removeFile: (path) => rm(path, { force: true }),
       now: deps.now,
       warn,
+      onRested: () => deps.onRested?.(),
     },
     { tickMs: times.tickMs },
   );
   const heartbeat = createHeartbeat({
     send: (message) => link.sendHeartbeat(message),
     measureLoad: () => measureLoad(profile.capacity.cpus),
-    measureMemoryFree: () => measureMemoryFree(),
+    measureMemoryFree: createMemoryMeter(deps.now),
     measureDiskFree: async () => (await measureDisk(profile.dataFolder)).freeBytes,
     measureReads: () => imagery?.reads() ?? null,
     onDiskMeasured: (diskFreeBytes) => driver.dispatch({ kind: 'healthMeasured', diskFreeBytes }),

@@ -28,6 +28,8 @@ export type ScenarioName = (typeof scenarioNames)[number];
 
 /** How long a mesh is watched while it does nothing; local nodes retire after 20 s. */
 const idleMs = 8_000;
+/** Until then processes tidy up behind the work: once, so that it is not what idling costs. */
+const settleMs = 7_000;
 
 /** Measures one scenario on a mesh of its own. */
 export async function measureScenario(
@@ -53,6 +55,7 @@ export async function measureScenario(
       });
     case 'processes': {
       await python(mesh, 'short', 1);
+      await pause(settleMs);
       const idle = await watchProcesses(mesh.pid, { scenario: 'idle', during: pause(idleMs) });
       const during = python(mesh, 'maps', 1);
       return [...idle, ...(await watchProcesses(mesh.pid, { scenario: 'loaded', during }))];

@@ -12,6 +12,7 @@ import { demand } from '../core/views.ts';
 import type { Driver } from '../driver-port.ts';
 import type { Store, StoredFleetEvent } from '../store/port.ts';
 import { listInstanceNodes, listOtherCapacity } from './fleet-inputs.ts';
+import { isCalm } from './is-calm.ts';
 import type {
   FleetEvent,
   FleetOrder,
@@ -54,7 +55,7 @@ export interface FleetDeps {
 }
 
 export interface FleetShellSettings {
-  /** Between two looks when nothing happens. */
+  /** Between two looks when nothing happens; a few times as long while nothing can. */
   tickMs: number;
   /** For local instances to end when the fleet stops; then they are killed. */
   stopMsMax: number;
@@ -85,6 +86,8 @@ export interface Fleet {
 
 /** Looks are at least so far apart: thousands of ticks a second need no thousand plans. */
 const lookGapMs = 20;
+/** Ticks between two looks at a fleet that only time can change. */
+const calmTicks = 4;
 /** Between two looks for instances that are long gone. */
 const pruneEveryMs = 3_600_000;
 
@@ -116,6 +119,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
 
   const take = (event: FleetEvent): void => {
     const orders = stepFleet(state, event, clock.nowMs());
+    if (event.kind !== 'looked') armTick();
     if (orders.length === 0) return;
     performing = performing.then(() => perform(orders)).catch(warn);
   };
@@ -241,14 +245,25 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
           .catch(warn)
           .finally(() => {
             nextLook = undefined;
+            armTick();
           });
       },
       Math.min(pauseMs, lookGapMs),
     );
   };
+  /** The next look when nothing else asks for one. */
+  const armTick = (): void => {
+    clearTimeout(tickTimer);
+    if (unsubscribe === undefined || stopping !== undefined) return;
+    const ticks = isCalm(state, driver.state()) ? calmTicks : 1;
+    tickTimer = setTimeout(askLook, ticks * settings.tickMs);
+  };
   const look = async (): Promise<void> => {
     lookedAtMs = clock.nowMs();
-    images = (await deps.images.list()).map((image) => image.digest);
+    // What its machines will have matters to those who wait for one.
+    if (images.length === 0 || !isCalm(state, driver.state())) {
+      images = (await deps.images.list()).map((image) => image.digest);
+    }
     if (stopping !== undefined) return;
     const core = driver.state();
     const made = new Set<string>(state.instances.keys());
@@ -325,7 +340,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   const end = async (): Promise<void> => {
     unsubscribe?.();
     clearTimeout(nextLook);
-    clearInterval(tickTimer);
+    clearTimeout(tickTimer);
     // Their process ids must be known before they can be told to end.
     await performing;
     await Promise.allSettled(creations);
@@ -357,7 +372,6 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
       }
       await findAgain();
       unsubscribe = driver.onTick(askLook);
-      tickTimer = setInterval(askLook, settings.tickMs);
       askLook();
     },
     shapes: () =>

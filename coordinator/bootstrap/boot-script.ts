@@ -158,7 +158,7 @@ watch_coordinator &
 watcher=$!
 tries=0
 while :; do
-  node "$home/${bundleFolder}/node-agent/main.ts" --join ${quote(input.joinAddress)} \\
+  node --max-semi-space-size=8 "$home/${bundleFolder}/node-agent/main.ts" --join ${quote(input.joinAddress)} \\
     --instance ${quote(input.instance)} --name ${quote(input.instance)} --data "$home/agent" \\
     --join-token-file "$home/boot/token" --alive-file "$home/boot/alive" --notices ${input.notices} \\
     --exit-when-orphaned-seconds ${input.deadManSeconds} ${input.agentFlags.map(quote).join(' ')} &

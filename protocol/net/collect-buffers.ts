@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { passedBytesMax } from './limits.ts';
 
-type Collect = (options: { type: 'minor' | 'major' }) => void;
+type Collect = (options: { type: 'minor' | 'major'; flavor?: 'last-resort' }) => void;
 
 let passedBytes = 0;
 let found: Collect | undefined;
@@ -27,6 +27,11 @@ export function countPassedBytes(bytes: number): void {
  */
 export function collectAll(): void {
   findCollect()({ type: 'major' });
+}
+
+/** Collects again and again until nothing more goes, and gives free pages back to the system. */
+export function collectForLastResort(): void {
+  findCollect()({ type: 'major', flavor: 'last-resort' });
 }
 
 /** Node shows it in contexts that are made while the flag is set, and nowhere else. */

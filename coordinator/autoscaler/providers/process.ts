@@ -43,6 +43,8 @@ export interface ProcessProviderSettings {
 }
 
 const instanceFlag = '--instance';
+/** As for the coordinator: a young space of twice 32 MB costs an agent 45 MB under load, and gains nothing. */
+const engineFlags = ['--max-semi-space-size=8'];
 
 /** The provider of pool `local`. */
 export function createProcessProvider(
@@ -99,7 +101,7 @@ export function createProcessProvider(
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const log = openSync(join(folder, 'agent.log'), 'a', 0o600);
     try {
-      const child = spawn(process.execPath, agentArguments(instance, folder), {
+      const child = spawn(process.execPath, [...engineFlags, ...agentArguments(instance, folder)], {
         cwd: folder,
         detached: true,
         env: { ...settings.env, PERIGEE_JOIN_TOKEN: token },

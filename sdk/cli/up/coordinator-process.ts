@@ -42,12 +42,20 @@ export interface CoordinatorStart {
 }
 
 const mainFile = fileURLToPath(new URL('../../../coordinator/main.ts', import.meta.url));
+/**
+ * V8's young space grows to twice 32 MB where the machine has memory, which is more than the
+ * coordinator's own state at a million queued tasks; `scripts/perigee coordinator` says the same.
+ */
+const engineFlags = ['--max-semi-space-size=8'];
 const setprivPaths = ['/usr/bin/setpriv', '/bin/setpriv'];
 const keptLinesMax = 200;
 
 /** Starts a coordinator. */
 export function startCoordinator(start: CoordinatorStart): CoordinatorProcess {
-  const [file, ...words] = [...orphanGuard(), process.execPath, mainFile, ...start.flags];
+  const [file, ...words] = [
+    ...[...orphanGuard(), process.execPath, ...engineFlags],
+    ...[mainFile, ...start.flags],
+  ];
   const child = spawn(file ?? process.execPath, words, {
     // Its own group, so that Ctrl-C at the terminal reaches `up` alone, which then drains.
     detached: true,

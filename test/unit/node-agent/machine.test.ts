@@ -2,7 +2,12 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { measureDisk, measureMachine, measureMemoryFree } from '../../../node-agent/machine.ts';
+import {
+  createMemoryMeter,
+  measureDisk,
+  measureMachine,
+  measureMemoryFree,
+} from '../../../node-agent/machine.ts';
 
 const gib = 1024 ** 3;
 const reserveMin = 128 * 1024 ** 2;
@@ -80,6 +85,25 @@ describe('measureMemoryFree', () => {
       'sys/fs/cgroup/memory.current': '400\n',
     });
     expect(measureMemoryFree({ root })).toBe(600);
+  });
+});
+
+describe('createMemoryMeter', () => {
+  it('follows what is used at every look, and the limit in time', async () => {
+    let nowMs = 0;
+    const measure = createMemoryMeter(() => nowMs, { root });
+    await write({
+      'proc/self/cgroup': '0::/\n',
+      'sys/fs/cgroup/memory.max': '1000\n',
+      'sys/fs/cgroup/memory.current': '400\n',
+    });
+    expect(measure()).toBe(600);
+    await write({ 'sys/fs/cgroup/memory.current': '900\n' });
+    nowMs += 1_000;
+    expect(measure()).toBe(100);
+    await write({ 'sys/fs/cgroup/memory.max': '2000\n' });
+    nowMs += 60_000;
+    expect(measure()).toBe(1_100);
   });
 });
 

@@ -9,7 +9,7 @@ import type { Agent } from '../../../node-agent/start-agent.ts';
 import { startAgent } from '../../../node-agent/start-agent.ts';
 import { createMeshHost } from '../../../protocol/net/create-mesh-host.ts';
 import { generateMeshKey } from '../../../protocol/net/mesh-key.ts';
-import type { ImageDigest } from '../../../protocol/wire/ids.ts';
+import type { GroupId, ImageDigest } from '../../../protocol/wire/ids.ts';
 import { encodeBlobReference, findBlobReference } from '../../../protocol/wire/payload.ts';
 import type { GroupSpec } from '../../../protocol/wire/task.ts';
 import { groupSpec, ref } from './core/core-bench.ts';
@@ -204,6 +204,30 @@ describe('an agent and its coordinator', () => {
     const { session } = await startRunning();
     session.send({ kind: 'cancel', attempts: [ref(0)] });
     expect((await session.next('report')).outcomes).toMatchObject([{ status: 'cancelled' }]);
+  });
+
+  it('sleeps between heartbeats while it holds nothing, and ends the next task at its limit', async () => {
+    const { session, stage, agent, spec, nextTask } = await startRunning();
+    stage.succeed(pickled('result'));
+    session.send({ kind: 'ack', report: (await session.next('report')).report });
+    // Each look of the core at the time is either a heartbeat's or the clock's, which is every 10 ms.
+    const looksBesideHeartbeats = async (): Promise<number> => {
+      const beats = session.all('heartbeat').length;
+      const looks = new Set<number>();
+      const endMs = performance.now() + 400;
+      while (performance.now() < endMs) {
+        looks.add(agent.state.tickedAtMs);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      return looks.size - (session.all('heartbeat').length - beats);
+    };
+    await expect.poll(looksBesideHeartbeats, { timeout: 10_000 }).toBeLessThanOrEqual(3);
+    const short = { ...spec, group: 'bbbbbbbbbbbb' as GroupId, taskTimeoutMs: 100 };
+    session.send(grants(short, [pickled('one')], { batch: 2 }));
+    await nextTask();
+    const { outcomes } = await session.next('report');
+    expect(outcomes).toMatchObject([{ ...ref(0, { batch: 2 }), status: 'timeout' }]);
+    await expect.poll(looksBesideHeartbeats, { timeout: 10_000 }).toBeGreaterThan(3);
   });
 
   it('resolves arguments that are blobs and stores results that are too long, each once', async () => {

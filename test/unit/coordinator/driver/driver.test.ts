@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { isClockIdle } from '../../../../coordinator/core/clock-wake.ts';
 import type { SendEffect } from '../../../../coordinator/core/effects.ts';
 import { defaultCoreSettings } from '../../../../coordinator/core/settings.ts';
 import { createState } from '../../../../coordinator/core/state.ts';
@@ -101,6 +102,7 @@ async function createBench(
       state,
       step,
       nextWakeMs,
+      isClockIdle,
       store: {
         async commit(batch) {
           const refusal = refuse();

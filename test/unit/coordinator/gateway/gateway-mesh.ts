@@ -13,6 +13,7 @@ import {
 } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
 import { defaultFleetSettings } from '../../../../coordinator/autoscaler/plan/inputs.ts';
 import { planFleet } from '../../../../coordinator/autoscaler/plan/plan-fleet.ts';
+import { isClockIdle } from '../../../../coordinator/core/clock-wake.ts';
 import type { SendEffect } from '../../../../coordinator/core/effects.ts';
 import { defaultCoreSettings } from '../../../../coordinator/core/settings.ts';
 import { createState } from '../../../../coordinator/core/state.ts';
@@ -156,6 +157,7 @@ export async function startGatewayMesh(
       }),
       step,
       nextWakeMs,
+      isClockIdle,
       store,
       clock,
       disk: { isFull: () => false },

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isClockIdle } from '../../../../coordinator/core/clock-wake.ts';
 import { locateNodes } from '../../../../coordinator/core/holdings.ts';
 import { defaultCoreSettings } from '../../../../coordinator/core/settings.ts';
 import { createState } from '../../../../coordinator/core/state.ts';
@@ -125,6 +126,7 @@ export async function createMeshBench(
       state,
       step,
       nextWakeMs,
+      isClockIdle,
       store,
       clock,
       disk: { isFull: () => false },
