@@ -929,16 +929,19 @@ def receive_done(read_end, child):
     """The child's `D` frame; None when it died without one. Its own children may hold the pipe open."""
     import select
     data = b''
+    dead = False
     while True:
         try:
-            ready = select.select([read_end], [], [], 0.05)[0]
+            ready = select.select([read_end], [], [], 0 if dead else 0.05)[0]
         except (OSError, select.error) as caught:
             if caught.args[0] == errno.EINTR:
                 continue
             raise
         if not ready:
-            if is_dead(child):
+            if dead:
                 return None
+            # One that wrote and ended since the look at the pipe is not one that wrote nothing.
+            dead = is_dead(child)
             continue
         chunk = os.read(read_end, READ_BYTES)
         if not chunk:

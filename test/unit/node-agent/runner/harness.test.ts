@@ -14,6 +14,7 @@ import { pack, unpack } from 'msgpackr';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CallEnd, Sandbox, Sandboxes, SandboxOptions } from '../../../isolation/sandboxes.ts';
 import { openSandboxes } from '../../../isolation/sandboxes.ts';
+import { checkout } from '../../../setup/run-program.ts';
 
 const pythons = ['2.7', '3.11'] as const;
 
@@ -318,6 +319,24 @@ def f(order):
     expect(first.value).not.toEqual(second.value);
     const dead = await sandbox.call('exit');
     expect(dead).toMatchObject({ event: { end: { kind: 'died', exitCode: 5 } } });
+  });
+
+  it('takes what a task’s own process wrote and ended after while it was not looked at', async () => {
+    const source = `
+import os
+def f(text):
+    space = {'__name__': 'harness'}
+    exec(compile(text.encode('ascii'), 'harness', 'exec'), space)
+    read_end, write_end = os.pipe()
+    def is_dead(pid):
+        # What happens between a look at the pipe and the look at the process.
+        os.write(write_end, space['FRAME_HEAD'].pack(5) + b'Dwell')
+        os.close(write_end)
+        return True
+    space['is_dead'] = is_dead
+    return space['receive_done'](read_end, 0).decode('ascii')`;
+    const harness = readFileSync(join(checkout, 'node-agent/runner/harness.py'), 'ascii');
+    expect(await call(source, harness)).toMatchObject({ value: 'Dwell' });
   });
 
   it('tells a death by signal of a task in its own process', async () => {
