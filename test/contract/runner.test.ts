@@ -160,7 +160,7 @@ for (const [title, open] of subjects)
       const before = performance.now();
       subject.runner.kill(1);
       const ended = await seen('workerEnded');
-      expect(performance.now() - before).toBeLessThan(1_000);
+      expect(performance.now() - before).toBeLessThan(10_000);
       expect(ended).toMatchObject({
         worker: 1,
         end: { kind: 'asked' },

@@ -150,7 +150,7 @@ export async function openSandboxes(
 }
 
 /** Waits until a condition holds; fails when it does not within the bound. */
-export async function eventually(what: string, holds: () => boolean, msMax = 10_000) {
+export async function eventually(what: string, holds: () => boolean, msMax = 40_000) {
   const start = performance.now();
   while (!holds()) {
     assert(performance.now() - start < msMax, `${what} within ${msMax} ms`);
