@@ -64,7 +64,11 @@ export async function listenForTasks(deps: TaskConnectionsDeps): Promise<TaskCon
 }
 
 /** An error as a task is told it. */
-export function describeToTask(error: Error): { code: string; message: string; fix: string | null } {
+export function describeToTask(error: Error): {
+  code: string;
+  message: string;
+  fix: string | null;
+} {
   const message = error.message.slice(0, errorCharsMax);
   return error instanceof PerigeeError
     ? { code: error.code, message, fix: error.fix }

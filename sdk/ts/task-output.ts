@@ -116,4 +116,3 @@ function shortened(name: string): PerigeeError {
 async function isFolder(path: string): Promise<boolean> {
   return (await findStat(path))?.isDirectory() ?? false;
 }
-
