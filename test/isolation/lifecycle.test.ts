@@ -234,7 +234,13 @@ describe.runIf(process.getuid?.() === 0)('an agent that is not root', () => {
     // The checkout may lie where only root may walk.
     const folder = mkdtempSync(join(tmpdir(), 'perigee-plain-'));
     chmodSync(folder, 0o755);
-    for (const part of ['protocol', 'node-agent', 'sdk/python/src', 'test/isolation']) {
+    for (const part of [
+      'protocol',
+      'node-agent',
+      'sdk/python/src',
+      'test/isolation',
+      'test/specs',
+    ]) {
       cpSync(join(checkout, part), join(folder, part), { recursive: true });
     }
     copyPackage('tar-stream', folder);
