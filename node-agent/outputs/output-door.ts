@@ -4,20 +4,18 @@
  * then on the output is the task's, and counts if the task succeeds. Without a running task everything
  * is refused; what a task has not sent whole when it ends is not there.
  */
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { encodeMessage } from '../imagery/door/message-reader.ts';
 import type { SpooledOutput } from '../runner/port.ts';
-import { listenInFolder } from '../runner/task-socket.ts';
+import type { TaskConnections } from '../runner/task-connections.ts';
+import { describeToTask, listenForTasks, writeToTask } from '../runner/task-connections.ts';
 import { ConnectionReader } from './connection-reader.ts';
 import type { OutputSpool } from './output-spool.ts';
 import type { OutputRequest } from './request.ts';
 import { parseOutputRequest, requestBytesMax } from './request.ts';
 
-/** Connections of one worker at once; one more is closed unread. */
-const connectionsMax = 64;
 const socketName = 'outputs.sock';
-const errorCharsMax = 8_000;
 
 export interface OutputDoorDeps {
   spool: OutputSpool;
@@ -54,10 +52,8 @@ export async function openOutputDoor(deps: OutputDoorDeps): Promise<OutputDoor> 
 
 class SocketOutputDoor implements OutputDoor {
   readonly #deps: OutputDoorDeps;
-  readonly #connections = new Set<Socket>();
   readonly #tasks = new Map<number, TaskEntry>();
-  #server: Server | null = null;
-  #closing: Promise<void> | null = null;
+  #connections: TaskConnections | null = null;
 
   constructor(deps: OutputDoorDeps) {
     this.#deps = deps;
@@ -65,9 +61,10 @@ class SocketOutputDoor implements OutputDoor {
 
   async listen(): Promise<void> {
     const { folder, warn } = this.#deps;
-    const server = await listenInFolder(folder, socketName, (connection) => this.#take(connection));
-    server.on('error', (caught) => warn({ error: caught.message }, 'The output socket failed.'));
-    this.#server = server;
+    this.#connections = await listenForTasks({
+      ...{ folder, name: socketName, purpose: 'outputs', warn },
+      serve: (connection) => this.#serve(connection),
+    });
   }
 
   take(task: number): readonly SpooledOutput[] {
@@ -81,9 +78,9 @@ class SocketOutputDoor implements OutputDoor {
     for (const { path } of this.#end(task)?.outputs.values() ?? []) this.#remove(path);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
+  async close(): Promise<void> {
+    for (const task of [...this.#tasks.keys()]) this.discard(task);
+    await this.#connections?.close();
   }
 
   #end(task: number): TaskEntry | undefined {
@@ -93,36 +90,9 @@ class SocketOutputDoor implements OutputDoor {
     return entry;
   }
 
-  async #close(): Promise<void> {
-    for (const task of [...this.#tasks.keys()]) this.discard(task);
-    for (const connection of this.#connections) connection.destroy();
-    const server = this.#server;
-    if (server === null) return;
-    const closed = Promise.withResolvers<void>();
-    server.close(() => closed.resolve());
-    await closed.promise;
-  }
-
   #remove(path: string): void {
     this.#deps.spool.giveBack(path).catch((caught: unknown) => {
       this.#deps.warn({ error: toError(caught).message }, 'An output could not be removed.');
-    });
-  }
-
-  #take(connection: Socket): void {
-    connection.on('error', () => connection.destroy());
-    if (this.#connections.size >= connectionsMax || this.#closing !== null) {
-      connection.destroy();
-      return;
-    }
-    this.#connections.add(connection);
-    connection.once('close', () => this.#connections.delete(connection));
-    this.#serve(connection).catch((caught: unknown) => {
-      // It went away while it was read or written to, or was told what is wrong.
-      if (!connection.destroyed) {
-        this.#deps.warn({ error: toError(caught).message }, 'An output connection ended.');
-      }
-      connection.destroy();
     });
   }
 
@@ -137,11 +107,11 @@ class SocketOutputDoor implements OutputDoor {
         answer = await this.#receive(connection, reader, message);
       } catch (caught) {
         if (connection.destroyed) return;
-        connection.end(encodeMessage({ error: describe(toError(caught)) }));
+        connection.end(encodeMessage({ error: describeToTask(toError(caught)) }));
         await reader.discard();
         return;
       }
-      await write(connection, encodeMessage(answer));
+      await writeToTask(connection, encodeMessage(answer));
     }
     connection.destroy();
   }
@@ -165,7 +135,7 @@ class SocketOutputDoor implements OutputDoor {
       };
       signal.addEventListener('abort', leave, { once: true });
       try {
-        await write(connection, encodeMessage({ go: true }));
+        await writeToTask(connection, encodeMessage({ go: true }));
         const { hash } = await spool.write(path, reader.readBytes(request.sizeBytes));
         this.#keep(entry, { ...request, hash, path });
         return { sha256: hash, sizeBytes: request.sizeBytes };
@@ -210,17 +180,4 @@ class SocketOutputDoor implements OutputDoor {
     }
     return entry;
   }
-}
-
-function describe(error: Error): { code: string; message: string; fix: string | null } {
-  const message = error.message.slice(0, errorCharsMax);
-  return error instanceof PerigeeError
-    ? { code: error.code, message, fix: error.fix }
-    : { code: 'internal', message, fix: null };
-}
-
-async function write(connection: Socket, bytes: Buffer): Promise<void> {
-  const written = Promise.withResolvers<void>();
-  connection.write(bytes, (error) => (error ? written.reject(error) : written.resolve()));
-  await written.promise;
 }

@@ -11,6 +11,7 @@ import {
   harnessArguments,
   harnessRlimits,
   includeInside,
+  mountedSetup,
   siteInside,
   withLimits,
 } from './launch.ts';
@@ -51,17 +52,7 @@ export function planBubblewrap(machine: LaunchContext): LaunchPlan {
     hasRoot: true,
     inPath: '/in',
     setup: {
-      functionPath: '/perigee/function',
-      includeFolder: context.includeFolder == null ? null : includeInside,
-      paths: [
-        ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
-        '/perigee/packages',
-        ...(context.includeFolder == null ? [] : [includeInside]),
-        ...(context.sitePath === null ? [] : [siteInside]),
-      ],
-      workFolder: '/tmp',
-      sweep: 'namespace',
-      wipe: ['/tmp', '/dev/shm'],
+      ...mountedSetup(context),
       rlimits: harnessRlimits(context),
       parentDeathSignal: false,
       acknowledgesAll: false,

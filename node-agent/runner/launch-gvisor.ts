@@ -17,6 +17,7 @@ import {
   harnessArguments,
   includeInside,
   lockedBytesMax,
+  mountedSetup,
   siteInside,
   standardFds,
 } from './launch.ts';
@@ -60,17 +61,7 @@ export function planGvisor(context: LaunchContext): LaunchPlan {
     hasRoot: true,
     inPath: '/in',
     setup: {
-      functionPath: '/perigee/function',
-      includeFolder: context.includeFolder == null ? null : includeInside,
-      paths: [
-        ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
-        '/perigee/packages',
-        ...(context.includeFolder == null ? [] : [includeInside]),
-        ...(context.sitePath === null ? [] : [siteInside]),
-      ],
-      workFolder: '/tmp',
-      sweep: 'namespace',
-      wipe: ['/tmp', '/dev/shm'],
+      ...mountedSetup(context),
       rlimits: {},
       parentDeathSignal: false,
       // Its times are of the machine's clock, which gVisor's own follows only roughly.

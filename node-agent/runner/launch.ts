@@ -99,6 +99,25 @@ export const includeInside = '/perigee/include';
 /** Where sandboxes with mounts see the packages of a layered image. */
 export const siteInside = '/perigee/site';
 
+/** What sandboxes with mounts and a pid namespace of their own have in common: the image's root, `/perigee`, `/tmp`. */
+export function mountedSetup(
+  context: Pick<LaunchContext, 'includeFolder' | 'cloudpicklePath' | 'sitePath'>,
+): Pick<LaunchSetup, 'functionPath' | 'includeFolder' | 'paths' | 'workFolder' | 'sweep' | 'wipe'> {
+  return {
+    functionPath: '/perigee/function',
+    includeFolder: context.includeFolder == null ? null : includeInside,
+    paths: [
+      ...(context.cloudpicklePath === null ? [] : ['/perigee/cloudpickle.zip']),
+      '/perigee/packages',
+      ...(context.includeFolder == null ? [] : [includeInside]),
+      ...(context.sitePath === null ? [] : [siteInside]),
+    ],
+    workFolder: '/tmp',
+    sweep: 'namespace',
+    wipe: ['/tmp', '/dev/shm'],
+  };
+}
+
 /** Environment of every worker; the group's own comes in the set-up, since launchers run as root. */
 export function baseEnvironment(context: {
   cpus: number;

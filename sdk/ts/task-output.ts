@@ -1,12 +1,11 @@
 /** A file that a task gave out, seen from the client; it never changes. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { OutputView } from '../../protocol/wire/api.ts';
 import { isOutputName } from '../../protocol/wire/output-names.ts';
 import { createDeadline, type WaitOptions } from './deadline.ts';
+import { findResumeOffset, findStat, isFetched, placeFetched } from './fetched-file.ts';
 import { isPassing, type MeshLink } from './mesh-link.ts';
 
 /** A transfer that moves nothing for so long is begun again. */
@@ -85,30 +84,19 @@ export class TaskOutput {
    */
   async download(path = '.', options: WaitOptions = {}): Promise<string> {
     const target = (await isFolder(path)) ? join(path, this.#fileName()) : path;
-    if ((await sizeOf(target)) === this.bytes && (await hashOf(target)) === this.sha256) {
-      return target;
-    }
+    const { name, sha256 } = this;
+    const content = { sizeBytes: this.bytes, sha256 };
+    if (await isFetched(target, content)) return target;
     const aside = `${target}.part`;
     const file = await open(aside, 'a');
     try {
-      let offset = (await file.stat()).size;
-      if (offset > this.bytes) {
-        await file.truncate(0);
-        offset = 0;
-      }
+      const offset = await findResumeOffset(file, content);
       for await (const part of this.open({ ...options, offset })) await file.writeFile(part);
     } finally {
       await file.close();
     }
-    if ((await hashOf(aside)) !== this.sha256) {
-      await rm(aside);
-      throw new PerigeeError(
-        'invalid_request',
-        `The bytes of output ${this.name} of task ${this.tuid} are not those that it gave out.`,
-        { fix: 'Fetch it again.' },
-      );
-    }
-    await rename(aside, target);
+    const output = { name, sha256, task: this.tuid };
+    await placeFetched(aside, target, { output, fix: 'Fetch it again.' });
     return target;
   }
 
@@ -127,23 +115,4 @@ function shortened(name: string): PerigeeError {
 
 async function isFolder(path: string): Promise<boolean> {
   return (await findStat(path))?.isDirectory() ?? false;
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  return (await findStat(path))?.size;
-}
-
-async function findStat(path: string) {
-  try {
-    return await stat(path);
-  } catch (caught) {
-    if (caught instanceof Error && 'code' in caught && caught.code === 'ENOENT') return undefined;
-    throw caught;
-  }
-}
-
-async function hashOf(path: string): Promise<string> {
-  const digest = createHash('sha256');
-  for await (const piece of createReadStream(path)) digest.update(piece);
-  return digest.digest('hex');
 }

@@ -9,9 +9,13 @@ const seed = Number(process.env['PERIGEE_TEST_SEED'] ?? Date.now() % 1_000_000);
 const tasksPerRound = 24;
 const roundMsMax = 60_000;
 
-/** Each kill at `rounds` random moments, on one mesh. */
-export function describeKills(rounds: number): void {
-  describe(`what was acknowledged survives kill -9 (PERIGEE_TEST_SEED=${seed})`, () => {
+/**
+ * Each kind of kill at `rounds` random moments, on a mesh of its own. Side by side the kinds share the
+ * processors, of which they need little: most of a round is the wait until a lease has run out.
+ */
+export function describeKills(rounds: number, options: { sideBySide: boolean }): void {
+  const title = `what was acknowledged survives kill -9 (PERIGEE_TEST_SEED=${seed})`;
+  describe(title, { concurrent: options.sideBySide }, () => {
     it.each(kills)(
       'of $name',
       async (kill) => {

@@ -22,6 +22,8 @@ export interface Kill {
   strike(mesh: Mesh, random: RandomState): Promise<Mesh>;
   /** Whether a task may have run again because of it. */
   mayRunAgain: boolean;
+  /** Short by default, so that a loss is soon known. */
+  leaseMs?: number;
 }
 
 const pick = (pids: readonly number[], random: RandomState): number | undefined =>
@@ -39,8 +41,9 @@ export const kills: readonly Kill[] = [
   },
   {
     name: 'the coordinator alone, in mid-map and mid-result',
-    // Running tasks go on, and are not run again.
+    // Running tasks go on, and are not run again, if only it is back before they count as lost.
     mayRunAgain: false,
+    leaseMs: 15_000,
     async strike(mesh) {
       const coordinator = listProcesses(mesh.data).find((found) =>
         found.command.includes('coordinator/main.ts'),
@@ -85,7 +88,7 @@ export async function runKills(
 ): Promise<Verdict> {
   const { rounds, random, tasksPerRound } = options;
   let mesh = await startMesh({
-    PERIGEE_LEASE_MS: String(leaseMs),
+    PERIGEE_LEASE_MS: String(kill.leaseMs ?? leaseMs),
     PERIGEE_SUSPECT_MS: '1500',
     PERIGEE_HEARTBEAT_MS: '300',
   });

@@ -20,7 +20,7 @@ import { type Mesh, startMesh } from '../chaos/mesh.ts';
 import { startWitness, type Witness } from '../chaos/witness.ts';
 import { launcher, runProgram } from '../setup/run-program.ts';
 
-const answerMsMax = 15_000;
+const answerMsMax = 40_000;
 
 let mesh: Mesh;
 let witness: Witness;

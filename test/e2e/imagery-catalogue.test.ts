@@ -16,7 +16,7 @@ const scenes = join(checkout, 'scripts/demo/scenes');
 const itemText = readFileSync(join(scenes, 'L7_olinda.json'), 'utf8');
 const geometry: unknown = (JSON.parse(itemText) as { geometry: unknown }).geometry;
 const collection = 'landsat7-samples';
-const scriptMs = 240_000;
+const scriptMs = 600_000;
 
 let origin: RangeServer;
 let mesh: Mesh;

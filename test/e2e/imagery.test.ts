@@ -78,7 +78,7 @@ print('nodes %d' % len(nodes))
       return { hits: sum('hits'), misses: sum('misses') };
     };
     // 20 tasks opened it; on each node the first one missed. Nodes tell it with their heartbeats.
-    await expect.poll(look, { timeout: 10_000, interval: 300 }).toEqual({ hits: 18, misses: 2 });
+    await expect.poll(look, { timeout: 40_000, interval: 300 }).toEqual({ hits: 18, misses: 2 });
     expect(sum('peerBytes') + sum('originBytes')).toBe(2 * sceneBytes.length);
     for (const one of reads) expect(one.hitRate).toBe(one.hits / (one.hits + one.misses));
     const { stdout } = await runInProcess(['nodes'], { ...mesh.environment, COLUMNS: '300' });
@@ -94,7 +94,7 @@ print('nodes %d' % len(nodes))
           const nodes = JSON.parse(stdout) as { holdings: unknown; imagery: string }[];
           return nodes.map(({ holdings, imagery }) => ({ holdings, isNone: imagery === 'none' }));
         },
-        { timeout: 10_000, interval: 300 },
+        { timeout: 40_000, interval: 300 },
       )
       .toEqual(Array(2).fill({ holdings: { assets: 1, bytes: sceneBytes.length }, isNone: false }));
   });

@@ -1,3 +1,3 @@
 import { describeKills } from '../chaos/kill-suite.ts';
 
-describeKills(2);
+describeKills(2, { sideBySide: false });

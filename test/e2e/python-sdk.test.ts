@@ -16,7 +16,7 @@ const suites = readdirSync(join(checkout, 'test/python'))
   .filter((name) => name !== 'test_contract');
 const pythons = findPythons();
 const clients = pythons.filter((python) => python.isClient);
-const suiteMs = 240_000;
+const suiteMs = 600_000;
 
 let scratch: string;
 

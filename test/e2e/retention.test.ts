@@ -51,7 +51,7 @@ it('results and logs go when their time is over, and say so', async () => {
     const held = async () =>
       (JSON.parse((await perigee('status', '--json')).stdout) as { held: Record<string, number> })
         .held;
-    await expect.poll(held, { timeout: 10_000 }).toMatchObject({ logs: 12 });
+    await expect.poll(held, { timeout: 40_000 }).toMatchObject({ logs: 12 });
     const ask = (path: string) =>
       fetch(`${mesh.url}/v1/tasks/${task}/${path}`, {
         headers: { authorization: `Bearer ${mesh.token}` },

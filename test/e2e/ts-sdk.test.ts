@@ -194,6 +194,7 @@ function decodeCase(written: unknown): Value {
     if (key === '$bytes') return Buffer.from(inner, 'base64');
     if (key === '$tuple') return inner.map(decodeCase);
     if (key === '$float') return { inf: Infinity, '-inf': -Infinity }[String(inner)] ?? NaN;
+    if (key === '$soon') return Date.now() / 1000 + inner;
     if (key === '$repeat') return inner[0].repeat(inner[1]);
   }
   return Object.fromEntries(

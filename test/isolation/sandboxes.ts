@@ -17,15 +17,9 @@ import type {
   WorkerNumber,
 } from '../../node-agent/runner/port.ts';
 import { assert } from '../../protocol/base/assert.ts';
-import type {
-  AttemptRef,
-  BatchNumber,
-  BlobHash,
-  GroupId,
-  ImageDigest,
-  NamespaceName,
-} from '../../protocol/wire/ids.ts';
+import type { AttemptRef, BatchNumber } from '../../protocol/wire/ids.ts';
 import type { GroupSpec, IsolationLevel } from '../../protocol/wire/task.ts';
+import { sourceGroup } from '../specs/group-spec.ts';
 
 export type WorkerEndEvent = Extract<RunnerEvent, { kind: 'workerEnded' }>;
 
@@ -150,7 +144,7 @@ export async function openSandboxes(
 }
 
 /** Waits until a condition holds; fails when it does not within the bound. */
-export async function eventually(what: string, holds: () => boolean, msMax = 10_000) {
+export async function eventually(what: string, holds: () => boolean, msMax = 40_000) {
   const start = performance.now();
   while (!holds()) {
     assert(performance.now() - start < msMax, `${what} within ${msMax} ms`);
@@ -158,31 +152,11 @@ export async function eventually(what: string, holds: () => boolean, msMax = 10_
   }
 }
 
-const defaultSpec: GroupSpec = {
-  group: '0123456789ab' as GroupId,
-  namespace: 'default' as NamespaceName,
+const defaultSpec = sourceGroup({
   name: 'probe',
-  imageName: 'test',
-  imageDigest: 'sha256:0' as ImageDigest,
-  functionKind: 'source',
-  functionBlob: '0' as BlobHash,
-  functionEntry: 'f',
-  cloudpickleBlob: null,
-  cloudpickleVersion: null,
   python: { implementation: 'CPython', version: '2.7.18' },
-  cpus: 1,
   memoryBytes: 128 * 1024 * 1024,
-  taskTimeoutMs: 60_000,
-  retryCount: 0,
-  maximumConcurrency: null,
-  queueTimeoutMs: null,
-  priority: 0,
-  taskIsolation: 'worker',
-  isolationMin: 'none',
-  network: false,
-  environment: {},
-  resultFormat: 'json',
-};
+});
 
 function createSandbox(runner: ProcessRunner, number: WorkerNumber) {
   const ready = Promise.withResolvers<void>();

@@ -49,6 +49,8 @@ def value_of(written):
             return int(inner)
         if key == '$float':
             return float(inner)
+        if key == '$soon':
+            return time.time() + inner
         if key == '$repeat':
             return inner[0] * inner[1]
     return dict((key, value_of(item)) for key, item in written.items())

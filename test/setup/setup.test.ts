@@ -15,7 +15,7 @@ it.each(['run', 'test'])('sets nothing up twice, without a network (--for=%s)', 
   expect(ended.stderr).toBe('');
   expect(ended.stdout).toMatch(/^Perigee is set up \(checked in \d+ ms\)\.\n$/);
   expect(ended.status).toBe(0);
-  expect(performance.now() - startedMs).toBeLessThan(5_000);
+  expect(performance.now() - startedMs).toBeLessThan(20_000);
 });
 
 it('names the missing Debian packages in one line to copy when it is not root', async () => {

@@ -108,7 +108,7 @@ describe('a machine of a pool', () => {
         command: { ...command, list: [join(folder, 'missing')] },
       },
       {
-        ...{ name: 'ours', provider: 'command', max: 3, idleSeconds: 2 },
+        ...{ name: 'ours', provider: 'command', max: 3, idleSeconds: 2, leaveSecondsMax: 5 },
         offers: [{ type: 'vm', ...shape }],
         command,
       },

@@ -50,7 +50,7 @@ it('a job is submitted for a task, works, goes idle and ends; nothing of it is l
     folder,
     pools: [
       {
-        ...{ name: 'cluster', provider: 'slurm', max: 2, offers: [offer] },
+        ...{ name: 'cluster', provider: 'slurm', max: 2, leaveSecondsMax: 5, offers: [offer] },
         slurm: { partition: 'main', folder: slurm.folder },
       },
     ],

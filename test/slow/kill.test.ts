@@ -1,3 +1,3 @@
 import { describeKills } from '../chaos/kill-suite.ts';
 
-describeKills(20);
+describeKills(20, { sideBySide: true });

@@ -8,6 +8,8 @@ export default defineConfig({
     include: ['test/slow/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 1,
+    // Of the tests that are side by side in a file: most of them wait most of the time.
+    maxConcurrency: 3,
     testTimeout: 600_000,
     hookTimeout: 600_000,
   },

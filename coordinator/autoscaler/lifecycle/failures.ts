@@ -1,9 +1,11 @@
 /** What a failure means for what is tried next: a ladder for an offer, a hold for a pool. */
 import type { ProviderFailureKind } from '../provider-port.ts';
-import type { FleetState, InstanceRecord, OfferRecord, PoolRecord } from './state.ts';
+import type { FleetState, InstanceRecord, PoolRecord } from './state.ts';
 
 /** Longest pause while a cloud does not answer or asks to be called less. */
 const awayMsMax = 60_000;
+/** How an offer's count of either kind is told. */
+const verbs = { failures: 'failed', refusals: 'was refused' } as const;
 
 /** A boot came to nothing: money was spent, so that the offer is tried with care until one boots. */
 export function noteOfferFailure(
@@ -11,11 +13,7 @@ export function noteOfferFailure(
   offerId: string,
   options: { nowMs: number; reason: string },
 ): void {
-  const offer = pool.offers.get(offerId);
-  // Machines asked for together fail together: that is one failure, not one for each.
-  if (offer === undefined || options.nowMs < offer.pausedUntilMs) return;
-  offer.failures += 1;
-  pause(pool, offer, { ...options, verb: 'failed', times: offer.failures });
+  pause(pool, offerId, { ...options, counter: 'failures' });
 }
 
 /** The cloud has none now, or took one back: nothing is wrong with the offer once it grants again. */
@@ -24,10 +22,7 @@ export function noteRefusal(
   offerId: string,
   options: { nowMs: number; reason: string },
 ): void {
-  const offer = pool.offers.get(offerId);
-  if (offer === undefined || options.nowMs < offer.pausedUntilMs) return;
-  offer.refusals += 1;
-  pause(pool, offer, { ...options, verb: 'was refused', times: offer.refusals });
+  pause(pool, offerId, { ...options, counter: 'refusals' });
 }
 
 /** The provider has made one: it may be asked for as many as are wanted. */
@@ -39,12 +34,17 @@ export function noteGrant(pool: PoolRecord, offerId: string): void {
 /** An offer is left alone for a time that doubles; the next offer takes its place meanwhile. */
 function pause(
   pool: PoolRecord,
-  offer: OfferRecord,
-  options: { nowMs: number; reason: string; verb: string; times: number },
+  offerId: string,
+  options: { nowMs: number; reason: string; counter: keyof typeof verbs },
 ): void {
-  offer.pausedUntilMs = options.nowMs + ladderMs(pool, options.times);
-  const times = options.times === 1 ? '' : ` ${options.times} times in a row`;
-  offer.pauseReason = `${offer.offer.id} ${options.verb}${times}: ${options.reason}`;
+  const { nowMs, reason, counter } = options;
+  const offer = pool.offers.get(offerId);
+  // Machines asked for together fail together: that is one failure, not one for each.
+  if (offer === undefined || nowMs < offer.pausedUntilMs) return;
+  offer[counter] += 1;
+  offer.pausedUntilMs = nowMs + ladderMs(pool, offer[counter]);
+  const times = offer[counter] === 1 ? '' : ` ${offer[counter]} times in a row`;
+  offer.pauseReason = `${offer.offer.id} ${verbs[counter]}${times}: ${reason}`;
 }
 
 /** By kind: a stockout is the offer's, missing permission or a network that is down the whole pool's. */

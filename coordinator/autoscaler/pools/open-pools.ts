@@ -20,7 +20,6 @@ const bootMsGuess: Record<PoolKind, number> = {
   slurm: 30_000,
   command: 120_000,
 };
-const leaveMsMax = 60_000;
 /** Machines elsewhere are ended, never killed. */
 const killAfterMs = Number.POSITIVE_INFINITY;
 const retryBaseMs = 60_000;
@@ -86,7 +85,7 @@ function describePool(entry: PoolEntry, dryRun: boolean): PoolSpec {
     offers: entry.offers,
     bootMsGuess: bootMsGuess[entry.kind],
     bootMsMax: entry.bootMsMax,
-    leaveMsMax,
+    leaveMsMax: entry.leaveMsMax,
     killAfterMs,
     retryBaseMs,
     retryMaxMs,

@@ -20,6 +20,7 @@ export interface PoolEntry {
   warm: number;
   idleMs: number;
   bootMsMax: number;
+  leaveMsMax: number;
   billingFloorMs: number;
   spendPerHourMax: number | null;
   spendTotalMax: number | null;
@@ -41,6 +42,7 @@ const poolFields = [
     'warm',
     'idleSeconds',
     'bootSecondsMax',
+    'leaveSecondsMax',
     'billingFloorSeconds',
   ],
   ...['spend', 'namespaces', 'dryRun', 'offers', ...poolKinds],
@@ -127,6 +129,7 @@ function readPool(value: unknown, place: string): PoolEntry {
     warm: whole('warm', 0),
     idleMs: number('idleSeconds', { fallback: 0, max: 7 * day }) * 1000,
     bootMsMax: number('bootSecondsMax', { fallback: 900, max: 7 * day }) * 1000,
+    leaveMsMax: number('leaveSecondsMax', { fallback: 60, max: day }) * 1000,
     billingFloorMs:
       number('billingFloorSeconds', { fallback: billingFloorSeconds[kind], max: day }) * 1000,
     ...readSpend(fields['spend'], at),

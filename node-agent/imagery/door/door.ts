@@ -3,17 +3,16 @@
  * or thread of the running task may connect, and asks one thing after another on each connection;
  * without a running task everything is refused. What a task was given goes with it.
  */
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { assertNever } from '../../../protocol/base/assert.ts';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
-import { listenInFolder } from '../../runner/task-socket.ts';
+import type { TaskConnections } from '../../runner/task-connections.ts';
+import { describeToTask, listenForTasks, writeToTask } from '../../runner/task-connections.ts';
 import { Grants, type GrantsDeps } from './grants.ts';
 import { encodeMessage, MessageReader } from './message-reader.ts';
 import type { DoorRequest } from './request.ts';
 import { parseDoorRequest } from './request.ts';
 
-/** Connections of one worker at once; one more is closed unread. */
-export const connectionsMax = 64;
 /** Assets that the tasks of one worker may have on the way without waiting for them. */
 const prefetchesMax = 256;
 const socketName = 'imagery.sock';
@@ -41,12 +40,10 @@ export async function openDoor(deps: DoorDeps): Promise<Door> {
 class SocketDoor implements Door {
   readonly #deps: DoorDeps;
   readonly #grants: Grants;
-  readonly #connections = new Set<Socket>();
   /** Aborted when the task ends; all and only tasks that asked for something. */
   readonly #tasks = new Map<number, AbortController>();
   #prefetchesCount = 0;
-  #server: Server | null = null;
-  #closing: Promise<void> | null = null;
+  #connections: TaskConnections | null = null;
 
   constructor(deps: DoorDeps) {
     this.#deps = deps;
@@ -55,9 +52,10 @@ class SocketDoor implements Door {
 
   async listen(): Promise<void> {
     const { folder, warn } = this.#deps;
-    const server = await listenInFolder(folder, socketName, (connection) => this.#take(connection));
-    server.on('error', (caught) => warn({ error: caught.message }, 'The imagery socket failed.'));
-    this.#server = server;
+    this.#connections = await listenForTasks({
+      ...{ folder, name: socketName, purpose: 'imagery', warn },
+      serve: (connection) => this.#serve(connection),
+    });
   }
 
   endTask(task: number): void {
@@ -66,54 +64,25 @@ class SocketDoor implements Door {
     this.#grants.release(task);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
+  async close(): Promise<void> {
     for (const task of [...this.#tasks.keys()]) this.endTask(task);
     this.#grants.releaseAll();
-    for (const connection of this.#connections) connection.destroy();
-    const server = this.#server;
-    if (server === null) return;
-    const closed = Promise.withResolvers<void>();
-    server.close(() => closed.resolve());
-    await closed.promise;
-  }
-
-  #take(connection: Socket): void {
-    connection.on('error', () => connection.destroy());
-    if (this.#connections.size >= connectionsMax || this.#closing !== null) {
-      connection.destroy();
-      return;
-    }
-    this.#connections.add(connection);
-    connection.once('close', () => this.#connections.delete(connection));
-    this.#serve(connection).catch((caught: unknown) => {
-      connection.destroy();
-      this.#deps.warn({ error: toError(caught).message }, 'An imagery connection ended.');
-    });
+    await this.#connections?.close();
   }
 
   /** One request at a time: what comes meanwhile waits in the kernel, and so does its sender. */
   async #serve(connection: Socket): Promise<void> {
     const reader = new MessageReader();
-    try {
-      for await (const bytes of connection) {
-        reader.push(bytes as Buffer);
-        for (let message = this.#next(reader); message !== undefined; ) {
-          await write(connection, await this.#answer(message));
-          message = this.#next(reader);
-        }
-        if (!reader.isBroken) continue;
-        const error = new PerigeeError('too_large', 'A request for imagery is too long.');
-        await write(connection, encodeMessage({ error: describe(error) }));
-        break;
+    for await (const bytes of connection) {
+      reader.push(bytes as Buffer);
+      for (let message = this.#next(reader); message !== undefined; ) {
+        await writeToTask(connection, await this.#answer(message));
+        message = this.#next(reader);
       }
-    } catch (caught) {
-      // It went away while it was read or written to.
-      if (!connection.destroyed) throw caught;
+      if (!reader.isBroken) continue;
+      const error = new PerigeeError('too_large', 'A request for imagery is too long.');
+      await writeToTask(connection, encodeMessage({ error: describeToTask(error) }));
+      break;
     }
     connection.destroy();
   }
@@ -126,7 +95,7 @@ class SocketDoor implements Door {
     try {
       return encodeMessage(await this.#perform(parseDoorRequest(message)));
     } catch (caught) {
-      return encodeMessage({ error: describe(toError(caught)) });
+      return encodeMessage({ error: describeToTask(toError(caught)) });
     }
   }
 
@@ -183,18 +152,4 @@ class SocketDoor implements Door {
     }
     return controller.signal;
   }
-}
-
-function describe(error: Error): { code: string; message: string; fix: string | null } {
-  return error instanceof PerigeeError
-    ? { code: error.code, message: error.message.slice(0, errorCharsMax), fix: error.fix }
-    : { code: 'internal', message: error.message.slice(0, errorCharsMax), fix: null };
-}
-
-const errorCharsMax = 8_000;
-
-async function write(connection: Socket, bytes: Buffer): Promise<void> {
-  const written = Promise.withResolvers<void>();
-  connection.write(bytes, (error) => (error ? written.reject(error) : written.resolve()));
-  await written.promise;
 }

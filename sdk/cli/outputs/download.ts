@@ -1,10 +1,9 @@
 /** Fetches outputs to files: begun again where it broke off, kept only when the hash is right. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 import type { OutputView } from '../../../protocol/wire/api.ts';
+import { findResumeOffset, isFetched, placeFetched } from '../../ts/fetched-file.ts';
 import { type CommandContext, say } from '../context.ts';
 
 /** Between attempts to go on after the line broke; then it is an error. */
@@ -28,9 +27,7 @@ export async function downloadOutput(
   output: OutputView,
   path: string,
 ): Promise<Downloaded> {
-  if ((await sizeOf(path)) === output.sizeBytes && (await hashOf(path)) === output.sha256) {
-    return { path, isNew: false };
-  }
+  if (await isFetched(path, output)) return { path, isNew: false };
   const aside = `${path}.part`;
   for (let failures = 0; ; failures += 1) {
     try {
@@ -44,15 +41,7 @@ export async function downloadOutput(
       await delay(pauseMs, undefined, { signal: context.signal });
     }
   }
-  if ((await hashOf(aside)) !== output.sha256) {
-    await rm(aside);
-    throw new PerigeeError(
-      'invalid_request',
-      `The bytes of output ${output.name} of task ${output.task} are not those that it gave out.`,
-      { fix: 'Run the command again.' },
-    );
-  }
-  await rename(aside, path);
+  await placeFetched(aside, path, { output, fix: 'Run the command again.' });
   return { path, isNew: true };
 }
 
@@ -76,11 +65,7 @@ async function fetchRest(
   const client = await context.client();
   const file = await open(aside, 'a');
   try {
-    let at = (await file.stat()).size;
-    if (at > output.sizeBytes) {
-      await file.truncate(0);
-      at = 0;
-    }
+    const at = await findResumeOffset(file, output);
     if (at === output.sizeBytes) return;
     const answer = await client.stream('GET', output.href, {
       headers: { range: `bytes=${at}-`, 'if-range': `"${output.sha256}"` },
@@ -91,19 +76,4 @@ async function fetchRest(
   } finally {
     await file.close();
   }
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (caught) {
-    if (caught instanceof Error && 'code' in caught && caught.code === 'ENOENT') return undefined;
-    throw caught;
-  }
-}
-
-async function hashOf(path: string): Promise<string> {
-  const digest = createHash('sha256');
-  for await (const piece of createReadStream(path)) digest.update(piece);
-  return digest.digest('hex');
 }

@@ -149,7 +149,7 @@ describe('an agent and its coordinator', () => {
     // Output comes before the report that ends it.
     expect(session.kinds().lastIndexOf('log')).toBeLessThan(session.kinds().indexOf('report'));
     session.send({ kind: 'ack', report: report.report });
-    await expect.poll(() => agent.state.reports.size, { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => agent.state.reports.size, { timeout: 40_000 }).toBe(0);
     expect(session.all('report')).toHaveLength(1);
   });
 

@@ -50,7 +50,8 @@ export interface TinyCoordinator extends AsyncDisposable {
   readonly blobReads: Map<BlobHash, number>;
 }
 
-const waitMsMax = 10_000;
+/** Starting a process takes a second, and ten of them where all processors are taken. */
+const waitMsMax = 45_000;
 
 /** A coordinator that decides nothing. */
 export async function startTinyCoordinator(key: Uint8Array): Promise<TinyCoordinator> {

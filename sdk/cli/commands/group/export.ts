@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import {
@@ -12,6 +12,7 @@ import {
   summarize,
 } from '../../../../protocol/stac/stac-export.ts';
 import type { GroupView, OutputView, TaskView } from '../../../../protocol/wire/api.ts';
+import { findSize } from '../../../ts/fetched-file.ts';
 import { type CommandContext, type ShowOptions, show } from '../../context.ts';
 import { describeCommand, withJson } from '../../describe-command.ts';
 import { resolveGroupId } from '../../ids.ts';
@@ -130,7 +131,7 @@ async function writeItem(
       const path = join(own, outputFileName(output));
       // An item that names these very bytes was written behind them.
       const isThere = known?.assets[output.name]?.['file:checksum'] === `1220${output.sha256}`;
-      if (isThere && (await sizeOf(path)) === output.sizeBytes) return false;
+      if (isThere && (await findSize(path)) === output.sizeBytes) return false;
       return (await downloadOutput(context, output, path)).isNew;
     });
     fresh = fetched.filter(Boolean).length;
@@ -180,8 +181,4 @@ async function writeJson(path: string, value: object): Promise<void> {
   if (before === text) return;
   await writeFile(`${path}.part`, text);
   await rename(`${path}.part`, path);
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  return (await stat(path).catch(() => undefined))?.size;
 }

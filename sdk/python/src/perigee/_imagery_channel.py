@@ -1,15 +1,12 @@
 """How a task asks its node for imagery: length-prefixed JSON over the socket in ``/in``."""
 import errno
-import json
 import os
-import struct
 import threading
 
 from perigee._compat import native
-from perigee._task_socket import connect, is_inside  # noqa: F401
+from perigee._task_socket import connect, encode, is_inside, read_answer  # noqa: F401
 from perigee.errors import AssetUnreachableError, error_of_asset
 
-_HEAD = struct.Struct('>I')
 _local = threading.local()
 
 
@@ -30,8 +27,7 @@ def ask(request):
     PerigeeError
         Its subclass for the code that the node answered with.
     """
-    body = json.dumps(request).encode('utf-8')
-    message = _HEAD.pack(len(body)) + body
+    message = encode(request)
     try:
         answer = _exchange(_connection(), message)
     except (EOFError, IOError, OSError):  # socket.error is one of them on both Pythons
@@ -57,19 +53,7 @@ def _exchange_afresh(message):
 
 def _exchange(connection, message):
     connection.sendall(message)
-    size = _HEAD.unpack(_read(connection, _HEAD.size))[0]
-    return json.loads(_read(connection, size).decode('utf-8'))
-
-
-def _read(connection, size):
-    pieces = []
-    while size > 0:
-        piece = connection.recv(size)
-        if not piece:
-            raise EOFError('it closed the connection')
-        pieces.append(piece)
-        size -= len(piece)
-    return b''.join(pieces)
+    return read_answer(connection)
 
 
 def _connection():

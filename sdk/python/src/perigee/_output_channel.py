@@ -1,16 +1,12 @@
 """How a task hands a file to its node: announced as JSON, then its bytes, over a socket in ``/in``."""
 import errno
-import json
 import select
-import struct
 
 from perigee._compat import native
-from perigee._task_socket import connect
+from perigee._task_socket import connect, encode, read_answer
 from perigee.errors import OutputError, PerigeeError, error_of_asset
 
-_HEAD = struct.Struct('>I')
 _PIECE_BYTES = 1024 * 1024
-_ANSWER_BYTES_MAX = 1024 * 1024
 
 
 def send(announcement, opened):
@@ -35,8 +31,7 @@ def send(announcement, opened):
             raise OutputError('This node takes no outputs.', fix='update its agent')
         raise
     try:
-        body = json.dumps(announcement).encode('utf-8')
-        connection.sendall(_HEAD.pack(len(body)) + body)
+        connection.sendall(encode(announcement))
         # Waits here while the node has no room.
         _read_answer(connection)
         _send_bytes(connection, opened, announcement)
@@ -70,22 +65,8 @@ def _send_bytes(connection, opened, announcement):
 
 
 def _read_answer(connection):
-    size = _HEAD.unpack(_read(connection, _HEAD.size))[0]
-    if size > _ANSWER_BYTES_MAX:
-        raise EOFError('the node answered nonsense')
-    answer = json.loads(_read(connection, size).decode('utf-8'))
+    answer = read_answer(connection)
     error = answer.get('error')
     if error is not None:
         raise error_of_asset(native(error.get('code')), native(error.get('message')), native(error.get('fix')))
     return answer
-
-
-def _read(connection, size):
-    pieces = []
-    while size > 0:
-        piece = connection.recv(size)
-        if not piece:
-            raise EOFError('it closed the connection')
-        pieces.append(piece)
-        size -= len(piece)
-    return b''.join(pieces)

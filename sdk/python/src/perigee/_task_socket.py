@@ -1,9 +1,13 @@
-"""Connections to the sockets that a node puts into a sandbox's ``/in``."""
+"""Connections to the sockets that a node puts into a sandbox's ``/in``, and what is said on them."""
+import json
 import os
 import socket
+import struct
 
 #: The longest path that the kernel takes for a socket, with the byte that ends it.
 _PATH_BYTES_MAX = 107
+_HEAD = struct.Struct('>I')
+_ANSWER_BYTES_MAX = 1024 * 1024
 
 
 def is_inside():
@@ -35,3 +39,38 @@ def connect(name):
         if folder_fd is not None:
             os.close(folder_fd)
     return made
+
+
+def encode(message):
+    """JSON behind its length."""
+    body = json.dumps(message).encode('utf-8')
+    return _HEAD.pack(len(body)) + body
+
+
+def read_answer(connection):
+    """The next message of the node.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    EOFError
+        Where the node closed the connection, or what it sent is longer than any answer.
+    """
+    size = _HEAD.unpack(_read(connection, _HEAD.size))[0]
+    if size > _ANSWER_BYTES_MAX:
+        raise EOFError('the node answered nonsense')
+    return json.loads(_read(connection, size).decode('utf-8'))
+
+
+def _read(connection, size):
+    pieces = []
+    while size > 0:
+        piece = connection.recv(size)
+        if not piece:
+            raise EOFError('it closed the connection')
+        pieces.append(piece)
+        size -= len(piece)
+    return b''.join(pieces)

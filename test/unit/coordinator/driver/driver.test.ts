@@ -13,14 +13,13 @@ import { PerigeeError } from '../../../../protocol/base/errors.ts';
 import { encodeBlock } from '../../../../protocol/wire/block.ts';
 import type {
   BatchNumber,
-  BlobHash,
   GroupId,
   ImageDigest,
   NamespaceName,
   NodeId,
   SessionNumber,
 } from '../../../../protocol/wire/ids.ts';
-import type { GroupSpec } from '../../../../protocol/wire/task.ts';
+import { sourceGroup } from '../../../specs/group-spec.ts';
 
 const group = '0123456789ab' as GroupId;
 const namespace = 'alice' as NamespaceName;
@@ -28,31 +27,7 @@ const node = '12D3KooWnode' as NodeId;
 const session = 1 as SessionNumber;
 const digest = `sha256:${'0'.repeat(64)}` as ImageDigest;
 const python = { implementation: 'CPython', version: '3.11.2' };
-const spec: GroupSpec = {
-  group,
-  namespace,
-  name: 'f',
-  imageName: 'i',
-  imageDigest: digest,
-  functionKind: 'source',
-  functionBlob: '1'.repeat(64) as BlobHash,
-  functionEntry: 'f',
-  cloudpickleBlob: null,
-  cloudpickleVersion: null,
-  python,
-  cpus: 1,
-  memoryBytes: 1,
-  taskTimeoutMs: 60_000,
-  retryCount: 0,
-  maximumConcurrency: null,
-  queueTimeoutMs: null,
-  priority: 0,
-  taskIsolation: 'worker',
-  isolationMin: 'none',
-  network: false,
-  environment: {},
-  resultFormat: 'json',
-};
+const spec = sourceGroup({ group, namespace });
 const block = (count: number): Uint8Array =>
   encodeBlock(Array.from({ length: count }, () => Buffer.from('J[[],{}]')));
 const success = {

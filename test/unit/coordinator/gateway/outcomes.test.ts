@@ -235,7 +235,7 @@ describe('the completion stream', () => {
 
   it('ends at once when its token is revoked, when it expires, and when the gateway stops', async () => {
     const revoked = await mesh.token('bob', 'read');
-    const expiring = await mesh.token('bob', 'read', { expiresAtMs: Date.now() + 300 });
+    const expiring = await mesh.token('bob', 'read', { expiresAtMs: Date.now() + 4_000 });
     const staying = await mesh.token('bob', 'read');
     const [one, two, three] = await Promise.all(
       [revoked, expiring, staying].map((token) => follow('after=0&follow=true', token)),

@@ -38,7 +38,7 @@ beforeAll(async () => {
   node.report([succeeded(attempt, result)]);
   task.id = `${attempt.batch}-${attempt.index}`;
   await vi.waitUntil(async () => (await mesh.call('HEAD', `/v1/blobs/${hash}`)).status === 200, {
-    timeout: 10_000,
+    timeout: 40_000,
   });
 });
 afterAll(async () => {

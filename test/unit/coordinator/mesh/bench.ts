@@ -24,13 +24,7 @@ import type { FrameStream } from '../../../../protocol/net/frame-stream.ts';
 import { createFrameStream } from '../../../../protocol/net/frame-stream.ts';
 import { generateMeshKey } from '../../../../protocol/net/mesh-key.ts';
 import { encodeBlock } from '../../../../protocol/wire/block.ts';
-import type {
-  BlobHash,
-  GroupId,
-  ImageDigest,
-  NamespaceName,
-  NodeId,
-} from '../../../../protocol/wire/ids.ts';
+import type { GroupId, ImageDigest, NamespaceName, NodeId } from '../../../../protocol/wire/ids.ts';
 import { taskKey } from '../../../../protocol/wire/ids.ts';
 import type {
   AgentMessage,
@@ -39,37 +33,15 @@ import type {
 } from '../../../../protocol/wire/messages.ts';
 import { agentProtocol } from '../../../../protocol/wire/messages.ts';
 import type { GroupSpec } from '../../../../protocol/wire/task.ts';
+import { sourceGroup } from '../../../specs/group-spec.ts';
 
 export const alice = 'alice' as NamespaceName;
 export const bob = 'bob' as NamespaceName;
 const digest = `sha256:${'0'.repeat(64)}` as ImageDigest;
 const python = { implementation: 'CPython', version: '3.11.2' };
 
-export const groupSpec = (group: string, namespace = alice): GroupSpec => ({
-  group: group as GroupId,
-  namespace,
-  name: 'f',
-  imageName: 'i',
-  imageDigest: digest,
-  functionKind: 'source',
-  functionBlob: '1'.repeat(64) as BlobHash,
-  functionEntry: 'f',
-  cloudpickleBlob: null,
-  cloudpickleVersion: null,
-  python,
-  cpus: 1,
-  memoryBytes: 1,
-  taskTimeoutMs: 60_000,
-  retryCount: 0,
-  maximumConcurrency: null,
-  queueTimeoutMs: null,
-  priority: 0,
-  taskIsolation: 'worker',
-  isolationMin: 'none',
-  network: false,
-  environment: {},
-  resultFormat: 'json',
-});
+export const groupSpec = (group: string, namespace = alice): GroupSpec =>
+  sourceGroup({ group: group as GroupId, namespace });
 
 export const payload = (text: string): Buffer => Buffer.from(`J${text}`);
 

@@ -4,14 +4,8 @@ import type { SaveEffect } from '../../../../coordinator/core/effects.ts';
 import { openDataDirectory } from '../../../../coordinator/store/data-directory.ts';
 import { openSqliteStore } from '../../../../coordinator/store/open-sqlite.ts';
 import { encodeBlock } from '../../../../protocol/wire/block.ts';
-import type {
-  BatchNumber,
-  BlobHash,
-  GroupId,
-  ImageDigest,
-  NamespaceName,
-  NodeId,
-} from '../../../../protocol/wire/ids.ts';
+import type { BatchNumber, GroupId, NamespaceName, NodeId } from '../../../../protocol/wire/ids.ts';
+import { sourceGroup } from '../../../specs/group-spec.ts';
 
 const [path = ''] = process.argv.slice(2);
 const tasks = 50;
@@ -27,31 +21,7 @@ if (restored.groups.length === 0) {
       {
         kind: 'saveGroup',
         atMs: 1,
-        spec: {
-          group,
-          namespace,
-          name: 'f',
-          imageName: 'i',
-          imageDigest: `sha256:${'0'.repeat(64)}` as ImageDigest,
-          functionKind: 'source',
-          functionBlob: '1'.repeat(64) as BlobHash,
-          functionEntry: 'f',
-          cloudpickleBlob: null,
-          cloudpickleVersion: null,
-          python: { implementation: 'CPython', version: '3.11.2' },
-          cpus: 1,
-          memoryBytes: 1,
-          taskTimeoutMs: 1,
-          retryCount: 0,
-          maximumConcurrency: null,
-          queueTimeoutMs: null,
-          priority: 0,
-          taskIsolation: 'worker',
-          isolationMin: 'none',
-          network: false,
-          environment: {},
-          resultFormat: 'json',
-        },
+        spec: sourceGroup({ group, namespace }),
       },
     ],
     logs: [],

@@ -78,7 +78,7 @@ describe('nodes that read a scene together', () => {
       twist: (holder) => ({
         ...holder,
         async read(key, index) {
-          await pause(20_000, undefined, { ref: false });
+          await pause(300_000, undefined, { ref: false });
           return holder.read(key, index);
         },
       }),
@@ -89,7 +89,7 @@ describe('nodes that read a scene together', () => {
     const version = await node.cache.stat(request, never);
     const began = performance.now();
     const bytes = await node.cache.read(version, { offset: 0, length: 100 }, options);
-    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(performance.now() - began).toBeLessThan(50_000);
     expect(Buffer.compare(bytes, makeBytes(100))).toBe(0);
     expect(node.cache.stats()).toMatchObject({ originBytes: 100, peersDropped: 0 });
   });

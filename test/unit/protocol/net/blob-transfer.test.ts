@@ -144,7 +144,7 @@ describe('blob transfer', () => {
           before = sent;
           return settled && sent > 0;
         },
-        { interval: 100, timeout: 10_000 },
+        { interval: 100, timeout: 40_000 },
       )
       .toBe(true);
     expect(sent).toBeLessThan(size / 2);

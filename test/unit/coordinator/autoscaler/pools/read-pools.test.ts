@@ -23,9 +23,16 @@ describe('the pools file', () => {
     const [entry] = parsePools([pool({ ec2: { region: 'r' } })], 'pools.json');
     expect(entry).toMatchObject({
       ...{ name: 'aws', kind: 'ec2', min: 0, max: 5, warm: 0, idleMs: 0 },
+      ...{ bootMsMax: 900_000, leaveMsMax: 60_000 },
       ...{ billingFloorMs: 60_000, spendPerHourMax: null, dryRun: false, fields: { region: 'r' } },
       offers: [{ id: 'c7i.large', zone: null, spot: false, shape: { slots: 2, cpus: 2 } }],
     });
+  });
+
+  it('takes times in seconds', () => {
+    const times = { idleSeconds: 2, bootSecondsMax: 30, leaveSecondsMax: 5 };
+    const [entry] = parsePools([pool(times)], 'pools.json');
+    expect(entry).toMatchObject({ idleMs: 2_000, bootMsMax: 30_000, leaveMsMax: 5_000 });
   });
 
   it.each([

@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Door } from '../../../../../node-agent/imagery/door/door.ts';
-import { connectionsMax, openDoor } from '../../../../../node-agent/imagery/door/door.ts';
+import { openDoor } from '../../../../../node-agent/imagery/door/door.ts';
 import { fileNameOf } from '../../../../../node-agent/imagery/door/grants.ts';
 import {
   encodeMessage,
   MessageReader,
 } from '../../../../../node-agent/imagery/door/message-reader.ts';
+import { connectionsMax } from '../../../../../node-agent/runner/task-connections.ts';
 import type { NamespaceName } from '../../../../../protocol/wire/ids.ts';
 import type { FolderCache } from '../../../../imagery/folder-cache.ts';
 import { createFolderCache } from '../../../../imagery/folder-cache.ts';
