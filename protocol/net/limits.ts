@@ -12,6 +12,10 @@ export const frameQueueBytesMax = 96 * mib;
 export const readAheadBytesMax = 1 * mib;
 /** A blob request or answer: nothing in it is long. */
 export const blobFrameBytesMax = 16 * kib;
+/** Results of one agent that wait for the disk; beyond it no more are read. */
+export const resultsInFlightMax = 16;
+/** A stream of results that has nothing to carry is closed after so long; it must be below `blobIdleMsMax`. */
+export const resultLingerMs = 10_000;
 /** A blob transfer that moves no byte for so long is given up. */
 export const blobIdleMsMax = 60_000;
 /** Bytes of transfers after which the buffers that they passed through are collected: as much as a window. */
