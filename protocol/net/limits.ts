@@ -20,5 +20,9 @@ export const resultLingerMs = 10_000;
 export const blobIdleMsMax = 60_000;
 /** Bytes of transfers after which the buffers that they passed through are collected: as much as a window. */
 export const passedBytesMax = 4 * mib;
+/** What a heap may grow by, with the buffers that it holds, before it is marked; while bytes pass. */
+export const heapGrowthBytes = 64 * mib;
+/** After so long without bytes a heap is kept small again. */
+export const quietMsMax = 5_000;
 /** Bytes of one image after which its receiver collects everything. */
 export const receivedBytesMax = 64 * mib;
