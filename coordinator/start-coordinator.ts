@@ -10,6 +10,7 @@ import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
 import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
+import { lineResultBytesMax } from '../protocol/wire/limits.ts';
 import type { Bootstrap } from './bootstrap/port.ts';
 import { locateNodes } from './core/holdings.ts';
 import type { CoreSettings } from './core/settings.ts';
@@ -38,6 +39,7 @@ import { createRetention } from './retention/create-retention.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { catalogueDefaults, createStacCatalogue } from './stac/create-catalogue.ts';
 import { openBlobStore } from './store/blob-store.ts';
+import { keepRecentBlobs, type RecentBlobsSettings } from './store/recent-blobs.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
@@ -72,6 +74,13 @@ export interface Coordinator {
 /** Messages of an agent that wait while its report's blobs are looked up. */
 const sessionWaitingMax = 10_000;
 
+/** Enough for what a few clients fetch as it comes; 10 s are longer than any of them is behind. */
+const recentBlobs: RecentBlobsSettings = {
+  blobBytesMax: lineResultBytesMax,
+  bytesMax: 32 * 1024 ** 2,
+  quietMs: 10_000,
+};
+
 const version = readVersion();
 const clock = { nowMs: () => Date.now() };
 
@@ -98,7 +107,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     stack.defer(() => disk.stop());
     const store = openSqliteStore(directory.databaseFile);
     stack.defer(() => store.close());
-    const blobs = await openBlobStore(directory.blobFolder);
+    const blobs = keepRecentBlobs(await openBlobStore(directory.blobFolder), recentBlobs);
     const tokens = await readDirectoryTokens(store, { folder: settings.data, nowMs: Date.now() });
     const host = await createMeshHost({
       key: await loadMeshKey(join(settings.data, 'mesh.key')),
