@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { PerigeeError } from '../../protocol/base/errors.ts';
 import { putBlob } from '../../protocol/net/blob-transfer.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
-import { createResultLine } from '../../protocol/net/result-line.ts';
+import { createResultLine, type ResultBytes } from '../../protocol/net/result-line.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
 import { blobProtocol, resultProtocol } from '../../protocol/wire/messages.ts';
 import { encodeBlobReference } from '../../protocol/wire/payload.ts';
@@ -41,10 +43,20 @@ export function createResultUploads(
     await rm(path, { force: true });
     return { hash, sizeBytes };
   };
+  const putHeld = async (held: ResultBytes): Promise<void> => {
+    try {
+      await line.put(held);
+    } catch (caught) {
+      if (!(caught instanceof PerigeeError) || caught.code !== 'protocol_version') throw caught;
+      // A coordinator from before results shared a stream.
+      const stream = await host.open(address, blobProtocol, { signal: dialSignal() });
+      await putBlob(stream, { ...held, bytes: Readable.from(held.pieces) });
+    }
+  };
   return {
     async upload({ path, tag }) {
       const held = results.find(path);
-      if (held?.kind === 'memory') await line.put(held);
+      if (held?.kind === 'memory') await putHeld(held);
       const sent = held?.kind === 'memory' ? held : await putFile(path, held?.hash);
       results.drop(path);
       return encodeBlobReference({ tag, hash: sent.hash, sizeBytes: sent.sizeBytes });

@@ -29,7 +29,11 @@ export class PipeReader {
   /** Resolves when every writer is gone and all has been read, or when it was closed. */
   readonly ended: Promise<void>;
 
-  constructor(fd: number, onBytes: (bytes: Buffer) => void, options: { periodBytesMax: number; readBytes?: number }) {
+  constructor(
+    fd: number,
+    onBytes: (bytes: Buffer) => void,
+    options: { periodBytesMax: number; readBytes?: number },
+  ) {
     this.#fd = fd;
     this.#onBytes = onBytes;
     this.#periodBytesMax = options.periodBytesMax;
