@@ -4,11 +4,11 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, renameSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
+import { writePieces } from '../../protocol/net/write-pieces.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
 import { createFileCommitter, syncFolder } from './commit-files.ts';
 import type { BlobStore } from './port.ts';
@@ -16,8 +16,6 @@ import { storeError } from './sqlite-errors.ts';
 
 /** Larger chunks gain nothing measurable over a line that noise limits to some 100 MB/s. */
 const readChunkBytes = 256 * 1024;
-/** Of one blob in memory before they are written. */
-const writtenBytesMax = 1024 * 1024;
 
 /**
  * Opens the folder; what an earlier run left half-written is removed.
@@ -113,25 +111,4 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
-}
-
-/** Pieces as they come through libp2p are short: each written by itself costs a way through the thread pool. */
-async function writePieces(file: FileHandle, bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  let pieces: Uint8Array[] = [];
-  let held = 0;
-  const flush = async (): Promise<void> => {
-    const taken = pieces;
-    const size = held;
-    pieces = [];
-    held = 0;
-    const { bytesWritten } = await file.writev(taken);
-    // A full disk takes a part, and says why when it is asked to take the rest.
-    if (bytesWritten < size) await file.writeFile(Buffer.concat(taken).subarray(bytesWritten));
-  };
-  for await (const piece of bytes) {
-    pieces.push(piece);
-    held += piece.length;
-    if (held >= writtenBytesMax) await flush();
-  }
-  if (held > 0) await flush();
 }
