@@ -39,11 +39,11 @@ import { createRetention } from './retention/create-retention.ts';
 import type { CoordinatorSettings } from './settings.ts';
 import { catalogueDefaults, createStacCatalogue } from './stac/create-catalogue.ts';
 import { openBlobStore } from './store/blob-store.ts';
-import { keepRecentBlobs, type RecentBlobsSettings } from './store/recent-blobs.ts';
 import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
 import type { Store } from './store/port.ts';
+import { keepRecentBlobs, type RecentBlobsSettings } from './store/recent-blobs.ts';
 
 export interface StartDeps {
   settings: CoordinatorSettings;
