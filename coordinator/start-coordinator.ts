@@ -10,6 +10,7 @@ import { createMeshHost } from '../protocol/net/create-mesh-host.ts';
 import { loadMeshKey } from '../protocol/net/mesh-key.ts';
 import type { NodeId } from '../protocol/wire/ids.ts';
 import { taskKey } from '../protocol/wire/ids.ts';
+import { lineResultBytesMax } from '../protocol/wire/limits.ts';
 import type { Bootstrap } from './bootstrap/port.ts';
 import { isClockIdle } from './core/clock-wake.ts';
 import { locateNodes } from './core/holdings.ts';
@@ -43,6 +44,7 @@ import { openDataDirectory } from './store/data-directory.ts';
 import { createDiskGuard, readDisk } from './store/disk-guard.ts';
 import { openSqliteStore } from './store/open-sqlite.ts';
 import type { Store } from './store/port.ts';
+import { keepRecentBlobs, type RecentBlobsSettings } from './store/recent-blobs.ts';
 
 export interface StartDeps {
   settings: CoordinatorSettings;
@@ -75,6 +77,13 @@ export interface Coordinator {
 /** Messages of an agent that wait while its report's blobs are looked up. */
 const sessionWaitingMax = 10_000;
 
+/** Enough for what a few clients fetch as it comes; 10 s are longer than any of them is behind. */
+const recentBlobs: RecentBlobsSettings = {
+  blobBytesMax: lineResultBytesMax,
+  bytesMax: 32 * 1024 ** 2,
+  quietMs: 10_000,
+};
+
 const version = readVersion();
 const clock = { nowMs: () => Date.now() };
 
@@ -101,7 +110,7 @@ export async function startCoordinator(deps: StartDeps): Promise<Coordinator> {
     stack.defer(() => disk.stop());
     const store = openSqliteStore(directory.databaseFile);
     stack.defer(() => store.close());
-    const blobs = await openBlobStore(directory.blobFolder);
+    const blobs = keepRecentBlobs(await openBlobStore(directory.blobFolder), recentBlobs);
     const tokens = await readDirectoryTokens(store, { folder: settings.data, nowMs: Date.now() });
     const host = await createMeshHost({
       key: await loadMeshKey(join(settings.data, 'mesh.key')),

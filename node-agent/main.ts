@@ -29,6 +29,7 @@ import { watchNotices } from './machine-notice.ts';
 import { peerListenAddresses } from './mesh/peer-listen.ts';
 import { outputLimitsOf } from './outputs/limits.ts';
 import { formatAgentMark, readAgentMark } from './runner/agent-mark.ts';
+import { createHeldResults } from './runner/held-results.ts';
 import type { LazyAssets } from './runner/worker-deps.ts';
 import type { AgentSettings } from './settings.ts';
 import { coreSettingsOf, defaultNodeName, readAgentSettings } from './settings.ts';
@@ -72,8 +73,10 @@ async function runAgent(
     return { modules, host, ...imagery };
   };
   const opening = openMesh();
+  const results = createHeldResults();
   const runnerDeps = opening.then(({ cache, lazy }) => ({
     log,
+    results,
     imagery: cache,
     ...(lazy === null ? {} : { lazy }),
   }));
@@ -110,7 +113,7 @@ async function runAgent(
   }
   const agent = await modules.startAgent(
     {
-      ...{ host, runner, imagery: link, log },
+      ...{ host, runner, results, imagery: link, log },
       now: () => performance.now(),
       random: Math.random,
       onRested: modules.createHeapShrinker(),

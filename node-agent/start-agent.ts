@@ -1,5 +1,4 @@
 /** Puts an agent together around a runner: the core's loop, the link to the coordinator, blobs, logs. */
-import { rm } from 'node:fs/promises';
 import type { PerigeeError } from '../protocol/base/errors.ts';
 import { imageProtocol } from '../protocol/images/image-transfer.ts';
 import type { MeshHost } from '../protocol/net/create-mesh-host.ts';
@@ -22,12 +21,15 @@ import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
 import { createLogForwarder } from './mesh/log-forwarder.ts';
 import { createPeers } from './mesh/peers.ts';
-import { uploadOutput, uploadResult } from './mesh/upload-result.ts';
+import { createResultUploads, uploadOutput } from './mesh/upload-result.ts';
+import { createHeldResults, type HeldResults } from './runner/held-results.ts';
 import type { Runner } from './runner/port.ts';
 
 export interface AgentDeps {
   host: MeshHost;
   runner: Runner;
+  /** The runner's, where its large results wait in memory. */
+  results?: HeldResults;
   /** Of a cache that is started, and the caller's to stop; without one tasks read no imagery. */
   imagery?: ImageryLink;
   /** Monotonic, in ms. */
@@ -121,6 +123,10 @@ export async function startAgent(
   const dialSignal = (): AbortSignal =>
     AbortSignal.any([stopping.signal, AbortSignal.timeout(blobDialMsMax)]);
 
+  const resultUploads = createResultUploads(
+    { host, results: deps.results ?? createHeldResults(), dialSignal },
+    profile.address,
+  );
   const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
   const images = createMeshImages(
     {
@@ -155,12 +161,11 @@ export async function startAgent(
         offerLogs: () => link.offerLogs(),
         reset: () => link.reset(),
       },
-      uploadResult: (result) =>
-        track(uploadResult(host, profile.address, { ...result, signal: dialSignal() })),
+      uploadResult: (result) => track(resultUploads.upload(result)),
       uploadOutput: (output) =>
         track(uploadOutput(host, profile.address, { ...output, signal: dialSignal() })),
       images,
-      removeFile: (path) => rm(path, { force: true }),
+      removeFile: (path) => resultUploads.remove(path),
       now: deps.now,
       warn,
       onRested: () => deps.onRested?.(),

@@ -6,6 +6,7 @@ from __future__ import print_function
 import json
 import os
 import select
+import struct
 import subprocess
 import sys
 import time
@@ -30,6 +31,13 @@ def sleep_ms(value):
 
 def echo(value):
     return value
+
+
+def megabyte(value):
+    import hashlib
+    import struct
+    head = struct.pack(">Q", value)
+    return (head + hashlib.sha256(head).digest()) * 25000
 
 
 def flood(megabytes):
@@ -188,12 +196,33 @@ def payloads(mesh, runs):
     function = mesh.create_function(echo)
     assert function(1).result == 1
     for megabytes in (1, 100):
-        body = os.urandom(1000000) * megabytes
-        for _ in range(runs):
+        for run in range(runs + 1):
+            # Another one each time: what is on the mesh already is not sent again.
+            body = os.urandom(1000000) * megabytes
             began = time.time()
             assert function(body).result == body
             seconds = time.time() - began
-            report("%d MB there and back" % megabytes, 2 * megabytes / seconds, "MB/s")
+            if run == 0:
+                mark()
+            else:
+                report("%d MB there and back" % megabytes, 2 * megabytes / seconds, "MB/s", 1)
+    many = mesh.create_function(megabyte)
+    for run in range(runs + 1):
+        count = 400
+        values = range(count * run, count * (run + 1))
+        began = time.time()
+        seen = set()
+        for task in as_completed(many.map(values)):
+            value = struct.unpack_from(">Q", task.result)[0]
+            assert task.result == megabyte(value), "a result is wrong"
+            seen.add(value)
+        seconds = time.time() - began
+        assert seen == set(values), "results are missing"
+        # The first run starts the workers and compiles what moves bytes.
+        if run == 0:
+            mark()
+        else:
+            report("results of 1 MB, a map of %d" % count, count / seconds, "MB/s", count)
 
 
 def logs(mesh, runs):

@@ -79,7 +79,7 @@ function ratios(rows: readonly Row[]): Target[] {
     atLeast: 0.8,
   });
   add('results of 1 MB to one bare libp2p stream', {
-    of: ours('1 MB there and back'),
+    of: ours('results of 1 MB, a map of 400'),
     to: findRow(rows, 'limit', 'bare libp2p stream'),
     atLeast: 0.5,
   });

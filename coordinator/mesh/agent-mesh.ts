@@ -1,10 +1,11 @@
 /** Serves agents on a libp2p host: their sessions, and the blobs they fetch and put. */
 import { PerigeeError } from '../../protocol/base/errors.ts';
-import { serveBlobs } from '../../protocol/net/blob-transfer.ts';
+import { type BlobSource, serveBlobs } from '../../protocol/net/blob-transfer.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
+import { serveResults } from '../../protocol/net/result-line.ts';
 import type { AttemptRef, GroupId, NodeId, SessionNumber } from '../../protocol/wire/ids.ts';
 import type { MeshSettings } from '../../protocol/wire/messages.ts';
-import { agentProtocol, blobProtocol } from '../../protocol/wire/messages.ts';
+import { agentProtocol, blobProtocol, resultProtocol } from '../../protocol/wire/messages.ts';
 import type { GroupSpec } from '../../protocol/wire/task.ts';
 import type { SaveEffect, SendEffect } from '../core/effects.ts';
 import type { OriginBudget } from '../core/origin-shares.ts';
@@ -18,6 +19,7 @@ import { createOriginBudgets } from './origin-budgets.ts';
 import { createOutbox } from './outbox.ts';
 import type { Session, SessionDeps, SessionSettings } from './session.ts';
 import { startSession } from './session.ts';
+import { createUploadRecords } from './upload-records.ts';
 
 export interface AgentMeshDeps {
   host: Pick<MeshHost, 'handle' | 'unhandle'>;
@@ -79,6 +81,9 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
     },
     settings.originBudget,
   );
+  const uploads = createUploadRecords(store);
+  const blobsOf = (peer: string): BlobSource =>
+    createNodeBlobs({ ...deps, uploads }, peer as NodeId);
   let nextSession = settings.sessionFirst;
   let stopping = false;
   let unsubscribe: (() => void) | undefined;
@@ -153,11 +158,13 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
     async start() {
       unsubscribe = driver.onTick(letOn);
       await host.handle(agentProtocol, accept, { streamsMax: 4 });
-      await host.handle(
-        blobProtocol,
-        (stream, peer) => serveBlobs(stream, createNodeBlobs(deps, peer as NodeId)),
-        { streamsMax: settings.blobStreamsMax },
-      );
+      await host.handle(blobProtocol, (stream, peer) => serveBlobs(stream, blobsOf(peer)), {
+        streamsMax: settings.blobStreamsMax,
+      });
+      // One is in use, and another may be closing.
+      await host.handle(resultProtocol, (stream, peer) => serveResults(stream, blobsOf(peer)), {
+        streamsMax: 4,
+      });
     },
     send(effects) {
       const touched = new Set<Session>();
@@ -178,6 +185,7 @@ export function createAgentMesh(deps: AgentMeshDeps, settings: AgentMeshSettings
       origins.stop();
       await host.unhandle(agentProtocol);
       await host.unhandle(blobProtocol);
+      await host.unhandle(resultProtocol);
       await Promise.all([...sessions].map((session) => session.close()));
     },
   };

@@ -6,9 +6,11 @@ import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
 import type { BlobHash, NodeId } from '../../protocol/wire/ids.ts';
 import { blobBytesMax } from '../../protocol/wire/limits.ts';
 import type { BlobStore, Store } from '../store/port.ts';
+import type { UploadRecords } from './upload-records.ts';
 
 export interface NodeBlobDeps {
-  store: Pick<Store, 'findNode' | 'hasUploaded' | 'mayReadBlob' | 'recordUpload'>;
+  store: Pick<Store, 'findNode' | 'hasUploaded' | 'mayReadBlob'>;
+  uploads: UploadRecords;
   blobs: BlobStore;
   /** What is old and about to be referred to again must not go meanwhile. */
   touchBlob(hash: BlobHash): Promise<void>;
@@ -49,7 +51,7 @@ export function createNodeBlobs(deps: NodeBlobDeps, node: NodeId): BlobSource {
       } else {
         await blobs.write(hash, verified, { bytesMax: blobBytesMax });
       }
-      await store.recordUpload(node, hash);
+      await deps.uploads.record({ node, hash });
     },
   };
 }

@@ -4,11 +4,13 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, renameSync } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
+import { writePieces } from '../../protocol/net/write-pieces.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
+import { createFileCommitter, syncFolder } from './commit-files.ts';
 import type { BlobStore } from './port.ts';
 import { storeError } from './sqlite-errors.ts';
 
@@ -42,24 +44,29 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     if (found === undefined) throw new PerigeeError('not_found', `There is no blob ${hash}.`);
     return found;
   };
+  const committer = createFileCommitter();
+  /** Those that are there for certain. */
+  const shards = new Set<string>();
+  const makeShard = async (shard: string): Promise<void> => {
+    if (shards.has(shard)) return;
+    const isNew = (await mkdir(shard, { recursive: true, mode: 0o700 })) !== undefined;
+    if (isNew) await syncFolder(folder);
+    shards.add(shard);
+  };
   const write: BlobStore['write'] = async (hash, bytes, options) => {
     const upload = join(uploads, randomBytes(12).toString('hex'));
     try {
       const file = await open(upload, 'wx', 0o600);
       try {
         const verified = verifyBlob(bytes, { hash, sizeBytes: null, bytesMax: options.bytesMax });
-        for await (const chunk of verified) await file.writeFile(chunk);
-        await file.datasync();
-      } finally {
+        await writePieces(file, verified);
+      } catch (caught) {
         await file.close();
+        throw caught;
       }
-      const target = pathOf(hash);
       const shard = join(folder, hash.slice(0, 2));
-      const isNewShard = (await mkdir(shard, { recursive: true, mode: 0o700 })) !== undefined;
-      await rename(upload, target);
-      // The name must outlive a power cut as well as the bytes do.
-      await syncFolder(shard);
-      if (isNewShard) await syncFolder(folder);
+      await makeShard(shard);
+      await committer.commit({ file, from: upload, to: pathOf(hash), folder: shard });
     } catch (caught) {
       await rm(upload, { force: true });
       throw storeError(caught, folder);
@@ -104,13 +111,4 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
   yield bytes;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

@@ -228,8 +228,8 @@ function createAdministration(
       blobRights.add(right(namespace, hash));
     },
     mayReadBlob: async (namespace, hash) => blobRights.has(right(namespace, hash)),
-    async recordUpload(node, hash) {
-      blobRights.add(right(node, hash));
+    async recordUploads(uploads) {
+      for (const { node, hash } of uploads) blobRights.add(right(node, hash));
     },
     hasUploaded: async (node, hash) => blobRights.has(right(node, hash)),
     async saveInstance(instance) {

@@ -107,7 +107,7 @@ export function openSqliteStore(file: string): Store & RetentionStore {
     findNode: (...args) => perform(() => administration.findNode(...args)),
     grantBlob: (...args) => perform(() => blobs.grant(...args)),
     mayReadBlob: (...args) => perform(() => blobs.mayRead(...args)),
-    recordUpload: (...args) => perform(() => blobs.recordUpload(...args)),
+    recordUploads: (...args) => perform(() => blobs.recordUploads(...args)),
     hasUploaded: (...args) => perform(() => blobs.hasUploaded(...args)),
     listTaskOutputs: (...args) => perform(() => outputs.listTask(...args)),
     findTaskOutput: (...args) => perform(() => outputs.find(...args)),

@@ -226,8 +226,8 @@ export interface Store extends ImageStore {
   /** Whether the namespace put the blob, or a task or group of it refers to it. */
   mayReadBlob(namespace: NamespaceName, hash: BlobHash): Promise<boolean>;
 
-  /** Remembers that a node put a blob, so that its later report may refer to it. */
-  recordUpload(node: NodeId, hash: BlobHash): Promise<void>;
+  /** Remembers that nodes put blobs, so that their later reports may refer to them; in one transaction. */
+  recordUploads(uploads: readonly BlobUpload[]): Promise<void>;
   hasUploaded(node: NodeId, hash: BlobHash): Promise<boolean>;
 
   /** By name; none for a task that is not done, or failed. `commit` saves them with a `saveOutcome`. */
@@ -255,6 +255,12 @@ export interface Store extends ImageStore {
   setMeta(key: string, value: string): Promise<void>;
 
   close(): Promise<void>;
+}
+
+/** A node has put a blob. */
+export interface BlobUpload {
+  node: NodeId;
+  hash: BlobHash;
 }
 
 /** Content-addressed bytes below the data directory. */

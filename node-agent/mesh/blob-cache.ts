@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { fetchBlob, verifyBlob } from '../../protocol/net/blob-transfer.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
+import { writePieces } from '../../protocol/net/write-pieces.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
 import { isBlobHash } from '../../protocol/wire/ids.ts';
 import { blobProtocol } from '../../protocol/wire/messages.ts';
@@ -118,11 +119,11 @@ export async function openBlobCache(
 /** The line broke: what has arrived is as good as the rest will be. */
 const lineCodes: ReadonlySet<string> = new Set(['unreachable', 'timed_out']);
 
-/** Piece by piece, so that what has come before the line breaks is on disk. */
+/** What has come before the line breaks is on disk. */
 async function append(path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
   const file = await open(path, 'a', 0o644);
   try {
-    for await (const chunk of bytes) await file.writeFile(chunk);
+    await writePieces(file, bytes);
   } finally {
     await file.close();
   }

@@ -13,6 +13,7 @@ import type { AgentMark } from './agent-mark.ts';
 import { readAgentMark } from './agent-mark.ts';
 import type { Cgroup, CgroupHome } from './cgroup.ts';
 import { findCgroupHome } from './cgroup-home.ts';
+import type { HeldResults } from './held-results.ts';
 import { createIncludeFolders } from './include-folders.ts';
 import type { DataMount, LaunchContext, LaunchPlan } from './launch.ts';
 import { planBubblewrap } from './launch-bubblewrap.ts';
@@ -33,6 +34,8 @@ export interface RunnerDeps {
   log: RunnerLog;
   /** What tasks open imagery from; without one they get a clear refusal. */
   imagery?: ImageryCache;
+  /** Where large results wait; without it all of them go into files. */
+  results?: HeldResults;
   /** Where root and /dev/fuse allow; without it every asset is fetched whole. */
   lazy?: LazyAssets;
 }
@@ -196,6 +199,7 @@ function openRunner(parts: RunnerParts): ProcessRunner {
       identity,
       folder: staging.createWorkerFolder(name, identity),
       spoolFolder: staging.spoolFolder,
+      results: parts.deps.results ?? null,
       harnessPath: staging.harnessPath,
       includes,
       packagesFolder: staging.packagesFolder,

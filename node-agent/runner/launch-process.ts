@@ -8,7 +8,7 @@ import { assert } from '../../protocol/base/assert.ts';
 import { toError } from '../../protocol/base/errors.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import { childFds, standardFds, withCgroup } from './launch.ts';
-import { floodBytesMax, makePipes, openPipe, PipeReader } from './pipe-reader.ts';
+import { floodBytesMax, makePipes, openPipe, PipeReader, resultReadBytes } from './pipe-reader.ts';
 import type { WorkerStart } from './port.ts';
 import type { WorkerDeps } from './worker-deps.ts';
 
@@ -38,7 +38,10 @@ export async function launchWorker(
   await makePipes([outputPath, resultsPath], deps.identity);
   const [outputEnds, resultEnds] = [openPipe(outputPath), openPipe(resultsPath)];
   const output = new PipeReader(outputEnds.readFd, on.output, { periodBytesMax: floodBytesMax });
-  const results = new PipeReader(resultEnds.readFd, on.results, { periodBytesMax: Infinity });
+  const results = new PipeReader(resultEnds.readFd, on.results, {
+    periodBytesMax: Infinity,
+    readBytes: resultReadBytes,
+  });
   let child: ChildProcess;
   try {
     child = spawnPlan(plan, deps, { output: outputEnds.writeFd, results: resultEnds.writeFd });

@@ -11,6 +11,8 @@ import type { SlotIdentity } from './slot-identity.ts';
 
 /** What a full pipe holds, and so the most that one read can take. */
 const readBytesMax = 64 * 1024;
+/** Of results: the harness widens their pipe when one is large. */
+export const resultReadBytes = 256 * 1024;
 /** Of output in one period: a flood at 100 MB/s costs the agent a few percent of a core, no more. */
 export const floodBytesMax = 1024 * 1024;
 const periodMs = 10;
@@ -27,11 +29,15 @@ export class PipeReader {
   /** Resolves when every writer is gone and all has been read, or when it was closed. */
   readonly ended: Promise<void>;
 
-  constructor(fd: number, onBytes: (bytes: Buffer) => void, options: { periodBytesMax: number }) {
+  constructor(
+    fd: number,
+    onBytes: (bytes: Buffer) => void,
+    options: { periodBytesMax: number; readBytes?: number },
+  ) {
     this.#fd = fd;
     this.#onBytes = onBytes;
     this.#periodBytesMax = options.periodBytesMax;
-    const buffer = Buffer.allocUnsafe(readBytesMax);
+    const buffer = Buffer.allocUnsafe(options.readBytes ?? readBytesMax);
     this.#socket = new Socket({
       fd,
       readable: true,

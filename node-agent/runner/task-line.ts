@@ -11,11 +11,13 @@ import { toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { HarnessFrame } from './frames.ts';
 import { encodeFileTask, encodeTask, HarnessFrameError } from './frames.ts';
+import type { HeldResults } from './held-results.ts';
 import { LogKeeper } from './log-keeper.ts';
 import type { RunnerEvent, SpooledOutput, TaskInput, WorkerNumber } from './port.ts';
+import { ResultSpool } from './result-spool.ts';
 import { copyToStage, tryLink } from './staging.ts';
 import type { TaskRun } from './task-run.ts';
-import { attemptOf, ResultSpool, resultOf } from './task-run.ts';
+import { attemptOf, resultOf } from './task-run.ts';
 import type { Timers } from './timers.ts';
 
 /** Work that is written ahead, in time: about what the way to the agent and back may take. */
@@ -46,6 +48,8 @@ export interface TaskLineDeps {
   inPath(): string;
   spoolFolder: string;
   resultBytesMax: number;
+  /** Where large results may wait in memory; null where all go into files. */
+  results: HeldResults | null;
 }
 
 interface WaitingTask {
@@ -116,8 +120,12 @@ export class TaskLine {
   /** @throws HarnessFrameError when no such task runs. */
   takePart(frame: Extract<HarnessFrame, { kind: 'part' }>): void {
     const run = this.#runOf(frame.task);
-    const { worker, spoolFolder, resultBytesMax } = this.#deps;
-    run.spool ??= new ResultSpool(join(spoolFolder, `w${worker}-${run.number}`), resultBytesMax);
+    const { worker, spoolFolder, resultBytesMax, results } = this.#deps;
+    run.spool ??= new ResultSpool({
+      path: join(spoolFolder, `w${worker}-${run.number}`),
+      bytesMax: resultBytesMax,
+      held: results,
+    });
     run.spool.write(frame.bytes);
   }
 

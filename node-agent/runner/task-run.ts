@@ -1,56 +1,11 @@
 /** A task in a worker's hands: what was written of it and what came back so far. */
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { toError } from '../../protocol/base/errors.ts';
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import type { Failure } from '../../protocol/wire/task.ts';
 import type { HarnessFrame } from './frames.ts';
 import { HarnessFrameError } from './frames.ts';
 import type { LogKeeper } from './log-keeper.ts';
 import type { TaskInput, TaskResult } from './port.ts';
-
-/** Large results are written to the disk as they come; the agent's memory never holds one. */
-export class ResultSpool {
-  readonly path: string;
-  readonly #bytesMax: number;
-  #fd: number | null = null;
-  #sizeBytes = 0;
-  /** Why it could not be kept; later parts are dropped. */
-  #failure: string | null = null;
-
-  constructor(path: string, bytesMax: number) {
-    this.path = path;
-    this.#bytesMax = bytesMax;
-  }
-
-  get failure(): string | null {
-    return this.#failure;
-  }
-
-  /** @throws HarnessFrameError beyond the bound, which the harness keeps too. */
-  write(bytes: Buffer): void {
-    this.#sizeBytes += bytes.length;
-    if (this.#sizeBytes > this.#bytesMax) throw new HarnessFrameError('a result beyond its bound');
-    if (this.#failure !== null) return;
-    try {
-      this.#fd ??= openSync(this.path, 'wx', 0o600);
-      for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(writeSync(this.#fd, rest));
-    } catch (caught) {
-      this.#failure = toError(caught).message;
-    }
-  }
-
-  finish(): void {
-    if (this.#fd !== null) closeSync(this.#fd);
-    this.#fd = null;
-    if (this.#failure !== null) this.discard();
-  }
-
-  discard(): void {
-    if (this.#fd !== null) closeSync(this.#fd);
-    this.#fd = null;
-    rmSync(this.path, { force: true });
-  }
-}
+import type { ResultSpool } from './result-spool.ts';
 
 /** A task that has been written to the harness. */
 export interface TaskRun {

@@ -4,6 +4,7 @@ import type { LazyFiles } from '../imagery/fuse/lazy-files.ts';
 import type { ImageryCache } from '../imagery/port.ts';
 import type { OutputSpool } from '../outputs/output-spool.ts';
 import type { Cgroup } from './cgroup.ts';
+import type { HeldResults } from './held-results.ts';
 import type { IncludeFolders } from './include-folders.ts';
 import type { LaunchContext, LaunchPlan } from './launch.ts';
 import type { RunnerEvent } from './port.ts';
@@ -26,6 +27,8 @@ export interface WorkerDeps {
   identity: SlotIdentity | null;
   folder: WorkerFolder;
   spoolFolder: string;
+  /** Large results in memory; null where all go into files. */
+  results: HeldResults | null;
   harnessPath: string;
   packagesFolder: string;
   /** Null when this machine lets the agent make none. */

@@ -80,6 +80,7 @@ export class Worker {
       inPath: () => this.#plan?.inPath ?? '',
       spoolFolder: deps.spoolFolder,
       resultBytesMax: deps.limits.resultBytesMax,
+      results: deps.results,
     });
     this.ended = this.#live();
   }

@@ -351,7 +351,8 @@ const checkLogOffset: Check<AttemptRef & { offset: number }> = (value, path) => 
   offset: checkSize(checkFields(value, path)['offset'], `${path}.offset`),
 });
 
-function checkRefusal(fields: Readonly<Record<string, unknown>>): {
+/** Why a peer refused. */
+export function checkRefusal(fields: Readonly<Record<string, unknown>>): {
   code: string;
   message: string;
   fix: string;

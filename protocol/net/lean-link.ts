@@ -9,6 +9,7 @@
  */
 import type { ConnectionEncrypter, MultiaddrConnection, Stream } from '@libp2p/interface';
 import { Uint8ArrayList } from 'uint8arraylist';
+import { streamWindowBytesFirst } from './limits.ts';
 
 type Secure = ConnectionEncrypter['secureOutbound'];
 
@@ -72,6 +73,9 @@ interface YamuxWindow {
 export function renewWindowByHalves(stream: Stream): void {
   if (!hasYamuxWindow(stream)) return;
   const update = stream.sendWindowUpdate.bind(stream);
+  // Yamux begins with 256 KiB and widens by what it measures: a result of 1 MB was over by then, and had
+  // waited for an answer each quarter of its way.
+  stream.recvWindow = Math.max(stream.recvWindow, streamWindowBytesFirst);
   // The first update says that the stream was accepted, with whatever is sent first.
   update();
   stream.sendWindowUpdate = () => {

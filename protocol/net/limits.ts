@@ -4,6 +4,8 @@ const mib = 1024 * kib;
 
 /** Bytes that a peer may send on one stream before it is read: 4 MiB fill a 100 ms line at 40 MB/s. */
 export const streamWindowBytesMax = 4 * mib;
+/** The same from a stream's beginning, before it is known how fast it is read. */
+export const streamWindowBytesFirst = 1 * mib;
 /** What libp2p may hold of a paused stream. It must exceed the window, or pausing would reset streams. */
 export const streamReadBufferBytesMax = 2 * streamWindowBytesMax;
 /** Frames waiting for a slow peer; beyond it the stream is closed, and the peer comes back afresh. */
@@ -12,9 +14,19 @@ export const frameQueueBytesMax = 96 * mib;
 export const readAheadBytesMax = 1 * mib;
 /** A blob request or answer: nothing in it is long. */
 export const blobFrameBytesMax = 16 * kib;
+/** Of one file in memory before they are written. */
+export const writtenTogetherBytes = 1 * mib;
+/** Results of one agent that wait for the disk; beyond it no more are read. */
+export const resultsInFlightMax = 16;
+/** A stream of results that has nothing to carry is closed after so long; it must be below `blobIdleMsMax`. */
+export const resultLingerMs = 10_000;
 /** A blob transfer that moves no byte for so long is given up. */
 export const blobIdleMsMax = 60_000;
 /** Bytes of transfers after which the buffers that they passed through are collected: as much as a window. */
 export const passedBytesMax = 4 * mib;
+/** What a heap may grow by, with the buffers that it holds, before it is marked; while bytes pass. */
+export const heapGrowthBytes = 64 * mib;
+/** After so long without bytes a heap is kept small again. */
+export const quietMsMax = 5_000;
 /** Bytes of one image after which its receiver collects everything. */
 export const receivedBytesMax = 64 * mib;

@@ -24,6 +24,11 @@ export interface StreamReader {
    * @throws PerigeeError unreachable when the stream ends before them.
    */
   readBytes(sizeBytes: number): AsyncGenerator<Uint8Array, void, undefined>;
+  /**
+   * Whether the peer has closed its end and everything was read; waits for a byte or that end.
+   * @throws PerigeeError unreachable when the stream broke.
+   */
+  isOver(): Promise<boolean>;
 }
 
 /** Starts to read a stream; call it before anything is awaited, so that no byte is missed. */
@@ -56,10 +61,10 @@ export function createStreamReader(stream: Stream): StreamReader {
     ended = true;
     notify();
   });
-  const more = async (): Promise<void> => {
+  /** Waits until something is held, or the stream has ended. */
+  const look = async (): Promise<void> => {
     if (held === 0) hold.resume();
-    if (held > 0) return;
-    if (ended) throw broken(failure);
+    if (held > 0 || ended) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     wake = resolve;
     const timer = setTimeout(() => {
@@ -67,7 +72,10 @@ export function createStreamReader(stream: Stream): StreamReader {
     }, blobIdleMsMax);
     await promise;
     clearTimeout(timer);
-    if (held === 0 && ended) throw broken(failure);
+  };
+  const more = async (): Promise<void> => {
+    await look();
+    if (held === 0) throw broken(failure);
   };
   /** At most `sizeMax` bytes of what is held. */
   const take = (sizeMax: number): Uint8Array => {
@@ -105,6 +113,12 @@ export function createStreamReader(stream: Stream): StreamReader {
       return decode(await readExactly(length));
     },
     readBytes,
+    async isOver() {
+      await look();
+      if (held > 0) return false;
+      if (failure !== undefined) throw broken(failure);
+      return true;
+    },
   };
 }
 

@@ -9,6 +9,8 @@ const mib = 1024 * kib;
 export const frameBytesMax = 32 * mib;
 /** An argument or result up to this travels inline; a longer one as a blob by reference. */
 export const inlineBytesMax = 64 * kib;
+/** A result up to this waits in its agent's memory and shares a stream with others; a longer one has its own. */
+export const lineResultBytesMax = 4 * mib;
 /** One batch's block of arguments; the SDKs cut larger maps into several batches. */
 export const batchBytesMax = 16 * mib;
 /** Tasks of one batch; the SDKs cut larger maps into several batches. */

@@ -25,6 +25,7 @@ import type { AttemptOutcome, Capacity, GroupSpec, IsolationLevel, NodeImage } f
 export const protocolVersion = 1;
 export const agentProtocol = `/perigee/agent/${protocolVersion}`;
 export const blobProtocol = `/perigee/blob/${protocolVersion}`;
+export const resultProtocol = `/perigee/result/${protocolVersion}`;
 export const clientProtocol = `/perigee/client/${protocolVersion}`;
 
 /** How assets come to tasks: large ones filled as they are read, each as a whole file, or none at all. */
@@ -323,3 +324,19 @@ export type BlobRequest =
 export type BlobAnswer =
   | { kind: 'ok'; sizeBytes: number }
   | { kind: 'refused'; code: string; message: string; fix: string };
+
+/**
+ * Protocol `/perigee/result/1`: many results on one stream. A put's frame is followed by its raw bytes
+ * and then by the next put; each is answered, in whatever order, once its bytes are verified and on disk.
+ */
+export interface ResultPut {
+  kind: 'put';
+  /** Of this put, by its sender's count. */
+  number: number;
+  hash: BlobHash;
+  sizeBytes: number;
+}
+
+export type ResultAnswer =
+  | { kind: 'ok'; number: number }
+  | { kind: 'refused'; number: number; code: string; message: string; fix: string };

@@ -492,7 +492,7 @@ for (const [name, createBench] of Object.entries(benches)) {
       };
       expect(await readable(alice)).toEqual(['1', '2', '9']);
       expect(await readable(bob)).toEqual(['8']);
-      await store.recordUpload(nodeOne, hash('7'));
+      await store.recordUploads([{ node: nodeOne, hash: hash('7') }]);
       expect(await store.hasUploaded(nodeOne, hash('7'))).toBe(true);
       expect(await store.hasUploaded(nodeTwo, hash('7'))).toBe(false);
     });

@@ -22,6 +22,10 @@ def square(x):
     return x * x
 
 
+def large(x):
+    return b'%d,' % x * 50000
+
+
 def fails(x):
     if x % 2:
         raise KeyError('odd')
@@ -337,6 +341,41 @@ class Completing(WithMesh):
         completed.close()
         self.assertEqual([task.result for task in tasks], [x * x for x in range(10)])
         self.assertEqual(self.at._follower._watches, [])
+
+    def find_fetches(self):
+        return self.mesh.find_requests('GET /v1/tasks/.*/result')
+
+    def map_large(self, count):
+        """Tasks that are done, whose results do not come along with the stream."""
+        tasks = self.make(large).map(range(count))
+        perigee.wait(tasks)
+        return tasks
+
+    def test_while_results_are_read_the_next_ones_are_asked_for_each_once(self):
+        tasks = self.map_large(9)
+        values = []
+        for place, task in enumerate(as_completed(tasks)):
+            if place == 1:
+                # Those behind the one that was read.
+                await_that(lambda: len(self.find_fetches()) == 4)
+            values.append(task.result)
+        self.assertEqual(values, [large(value) for value in range(9)])
+        self.assertEqual(len(self.find_fetches()), 9)
+
+    def test_results_that_nobody_reads_are_not_asked_for(self):
+        tasks = self.map_large(9)
+        self.assertEqual(len([task for task in as_completed(tasks) if task.is_success]), 9)
+        self.assertEqual(self.find_fetches(), [])
+
+    def test_results_asked_for_in_vain_can_still_be_read(self):
+        tasks = self.map_large(9)
+        completed = as_completed(tasks)
+        self.assertEqual(next(completed).result, large(0))
+        # Three were asked for; one is passed over, two are left with the generator.
+        next(completed)
+        next(completed)
+        completed.close()
+        self.assertEqual([task.result for task in tasks], [large(value) for value in range(9)])
 
     def test_takes_tasks_and_nothing_else(self):
         function = self.make()

@@ -30,8 +30,9 @@ export async function sendStream(
   const signal = AbortSignal.any([stream.signal, gone.signal]);
   try {
     response.writeHead(answer.status, { 'cache-control': 'no-store', ...answer.headers });
-    // The client may wait for the head long before there is anything to send.
-    response.flushHeaders();
+    // The client may wait for the head long before there is anything to send. What has a length is at hand,
+    // and its head leaves with it.
+    if (!('content-length' in answer.headers)) response.flushHeaders();
     for await (const chunk of answer.chunks(signal)) {
       if (gone.signal.aborted) break;
       if (chunk.length > 0 && !response.write(chunk)) await drain(response, gone.signal, options);

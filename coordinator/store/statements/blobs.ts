@@ -2,11 +2,12 @@
 import type Database from 'better-sqlite3';
 import type { BlobHash, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
 import type { Names } from '../names.ts';
+import type { BlobUpload } from '../port.ts';
 
 export interface BlobStatements {
   grant(namespace: NamespaceName, hash: BlobHash, atMs: number): void;
   mayRead(namespace: NamespaceName, hash: BlobHash): boolean;
-  recordUpload(node: NodeId, hash: BlobHash): void;
+  recordUploads(uploads: readonly BlobUpload[]): void;
   hasUploaded(node: NodeId, hash: BlobHash): boolean;
 }
 
@@ -38,10 +39,12 @@ export function createBlobStatements(database: Database.Database, names: Names):
       const id = names.findNamespace(namespace);
       return id !== undefined && find.get(hash, id) !== undefined;
     },
-    recordUpload: (node, hash) => {
-      useNow.run(hash);
-      record.run(hash, names.peerId(node));
-    },
+    recordUploads: database.transaction((uploads: readonly BlobUpload[]) => {
+      for (const { node, hash } of uploads) {
+        useNow.run(hash);
+        record.run(hash, names.peerId(node));
+      }
+    }).immediate,
     hasUploaded(node, hash) {
       const id = names.findPeer(node);
       return id !== undefined && findUpload.get(hash, id) !== undefined;

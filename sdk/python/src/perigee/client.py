@@ -12,6 +12,7 @@ from perigee._function_pickle import cloudpickle_zip, pickle_function
 from perigee._image_build import await_image, build_image
 from perigee._include import collect
 from perigee._include_archive import IncludeArchive
+from perigee._results import Results
 from perigee._submission import Blobs
 from perigee._transport import Transport
 from perigee.errors import ConflictError, UnsatisfiableError
@@ -60,6 +61,7 @@ class AsyncTasks(object):
     def __init__(self, url=None, token=None, auth=None, retries=None):
         self._transport = Transport(load_settings(url, token))
         self._follower = Follower(self._transport)
+        self._results = Results(self._transport)
         self._blobs = Blobs(self._transport)
         # Of the functions made or found here, by group id: what a progress line calls their tasks.
         self._names = {}

@@ -359,11 +359,17 @@ class FutureTask(object):
         if self._value is _MISSING:
             payload = outcome.payload
             if payload is None:
-                payload = self._client._transport.request('GET', self._path('/result')).body
+                payload = self._client._results.fetch(self._batch.number, self._index)
             self._value = decode(payload)
             # The bytes are of no more use: the value is kept.
             outcome.payload = None
         return self._value
+
+    def _needs_fetch(self):
+        """Whether the task has a result that has not come here."""
+        outcome = self._find_outcome()
+        return (self._value is _MISSING and outcome is not None and outcome.is_success
+                and outcome.payload is None)
 
     def _arguments(self):
         return decode(self._client._transport.request('GET', self._path('/arguments')).body)

@@ -7,6 +7,7 @@ from perigee._compat import monotonic
 from perigee._follower import Watch
 from perigee._lost import TimedOut
 from perigee._progress import Bar, Reason, is_shown, say_interrupted
+from perigee._results import reading_ahead
 from perigee.errors import TimeoutError
 from perigee.function import CloudFunction
 from perigee.task import FutureTask, check_known
@@ -109,13 +110,13 @@ def _in_order(tasks, deadline, timeout, bar):
             by_client.setdefault(id(task._client), []).append(task)
         else:
             known.append((outcome.number, task))
-    for _, task in sorted(known, key=itemgetter(0)):
+    for task in reading_ahead([task for _, task in sorted(known, key=itemgetter(0))]):
         yield task
     sources = [_Source(group) for group in by_client.values()]
     while sources:
         for source in sources:
             turn = deadline if len(sources) == 1 else monotonic() + TURN_SECONDS
-            for task in _take(source, turn, deadline, timeout, bar):
+            for task in reading_ahead(_take(source, turn, deadline, timeout, bar)):
                 yield task
         sources = [source for source in sources if source.waiting]
 
