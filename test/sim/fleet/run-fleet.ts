@@ -5,6 +5,7 @@
 import type {
   FleetOrder,
   FleetState,
+  FleetView,
   InstanceRecord,
   PoolSpec,
   SeenNode,
@@ -12,6 +13,7 @@ import type {
 import {
   createFleetState,
   defaultLifecycleSettings,
+  spentBy,
 } from '../../../coordinator/autoscaler/lifecycle/state.ts';
 import { stepFleet } from '../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../coordinator/autoscaler/plan/inputs.ts';
@@ -47,6 +49,8 @@ export interface FleetScenario {
 
 export interface FleetResult {
   done: boolean;
+  /** Of all tasks. */
+  doneShare: number;
   machineSeconds: number;
   wastedSeconds: number;
   firstTaskSeconds: number;
@@ -54,17 +58,22 @@ export interface FleetResult {
   /** No rule can end sooner: see `bound.ts`. */
   boundSeconds: number;
   machines: number;
-  /** Dollars in all, and an hour at the worst. */
+  /** Dollars in all, as the cloud bills them; as the fleet believes; and an hour at the worst. */
   spent: number;
+  believed: number;
   pricePerHourMax: number;
   /** Alive at the end. */
   live: number;
   /** Of these, those known to nobody. */
   leaked: number;
   busyKilled: number;
+  /** Tasks that a cap in all has taken from a machine. */
+  capReturned: number;
 }
 
 const stepMs = 1_000;
+/** Without a machine for so long, a pool at its cap has stopped for good. */
+const spentQuietMs = 300_000;
 const onDemandPrice = 1;
 const image = 'sha256:sim' as ImageDigest;
 const shape = {
@@ -135,6 +144,8 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
         isAsking: false,
         absences: 0,
         interrupted: false,
+        isAsked: true,
+        hasLeft: false,
         ending: null,
       });
     }
@@ -143,6 +154,9 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   let state = open(0);
   let crashing = false;
   let busyKilled = 0;
+  let capReturned = 0;
+  const endedByCap = new Set<InstanceId>();
+  const departed = new Map<InstanceId, SeenNode>();
   const waiting: number[] = [];
   const left = tasks.map(({ runMs }) => runMs);
   let arrived = 0;
@@ -151,14 +165,23 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   let lastAtMs = 0;
   let pricePerHourMax = 0;
   let meanMs: number | null = null;
+  /** Of finished tasks, the shortest first. */
+  const runs: number[] = [];
   const endMachine = (machine: Machine, nowMs: number, isOurs: boolean): void => {
-    if (isOurs && machine.endedAtMs === null && machine.tasks.size > 0) busyKilled += 1;
+    if (isOurs && machine.tasks.size > 0) {
+      if (endedByCap.has(machine.instance)) capReturned += machine.tasks.size;
+      else busyKilled += 1;
+    }
     for (const task of machine.tasks) {
       left[task] = tasks[task]?.runMs ?? 0;
       waiting.unshift(task);
     }
+    if (machine.joinsAtMs <= nowMs) {
+      // A node that holds something when its machine ends says no goodbye.
+      departed.set(machine.instance, goneNode(machine, nowMs));
+    }
     machine.tasks.clear();
-    machine.endedAtMs ??= nowMs;
+    cloud.end(machine, nowMs);
   };
   const perform = (orders: readonly FleetOrder[], nowMs: number): void => {
     // A crash loses all orders from some point on, the memory, and every answer under way.
@@ -201,19 +224,20 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       }
       case 'drain':
       case 'undrain':
-        for (const machine of cloud.live()) {
-          if (machine.node !== order.node) continue;
+        for (const machine of cloud.live) {
+          if (machine.node !== order.node || machine.draining?.by === 'node') continue;
           machine.draining = order.kind === 'drain' ? { sinceMs: nowMs, by: 'autoscaler' } : null;
         }
         return;
       default:
     }
   };
+  let quietMs = 0;
   let nowMs = 0;
   for (; nowMs < (scenario.hoursMax ?? 24) * 3_600_000; nowMs += stepMs) {
     while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) waiting.push(arrived++);
     cloud.storm(nowMs, stepMs);
-    for (const machine of cloud.live()) {
+    for (const machine of cloud.live) {
       if (machine.takenBackAtMs !== null && nowMs >= machine.takenBackAtMs) {
         endMachine(machine, nowMs, false);
         continue;
@@ -227,6 +251,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
         lastAtMs = nowMs;
         const runMs = tasks[task]?.runMs ?? 0;
         meanMs = meanMs === null ? runMs : meanMs + 0.2 * (runMs - meanMs);
+        insertSorted(runs, runMs);
       }
       const isReady = machine.joinsAtMs <= nowMs && machine.draining === null;
       if (isReady && machine.tasks.size === 0) {
@@ -246,21 +271,25 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       }
     }
     crashing = scenario.crashes.some((atMs) => atMs >= nowMs && atMs < nowMs + stepMs);
-    perform(stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs), nowMs);
+    const orders = stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs);
+    for (const decision of state.plan?.decisions ?? []) {
+      if (decision.kind === 'end') endedByCap.add(decision.instance);
+    }
+    perform(orders, nowMs);
     crashing = false;
-    const live = cloud.live();
-    pricePerHourMax = Math.max(
-      pricePerHourMax,
-      live.reduce((sum, machine) => sum + priceOf(machine), 0),
-    );
+    let perHour = 0;
+    for (const machine of cloud.live) perHour += priceOf(machine);
+    pricePerHourMax = Math.max(pricePerHourMax, perHour);
     const { spendTotalMax, warm } = spec;
+    const isCalm = cloud.live.size <= warm && state.instances.size <= warm;
+    quietMs = isCalm ? quietMs + stepMs : 0;
     // Whatever is left when a pool may cost no more, stays left.
-    const isSpent = spendTotalMax !== null && firstAtMs !== null;
-    const isOver = finished === tasks.length || isSpent;
-    if (isOver && live.length <= warm && state.instances.size <= warm) break;
+    const isSpent = spendTotalMax !== null && firstAtMs !== null && quietMs >= spentQuietMs;
+    if (isCalm && (finished === tasks.length || isSpent)) break;
   }
   function view(now: number) {
-    const running = cloud.live().filter((machine) => machine.tasks.size > 0).length;
+    let running = 0;
+    for (const machine of cloud.live) running += machine.tasks.size > 0 ? 1 : 0;
     const row: DemandRow = {
       group: 'g' as GroupId,
       namespace: 'default' as NamespaceName,
@@ -275,16 +304,24 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       queued: waiting.length,
       running,
       runtimeMs: meanMs,
-      runtimeP50Ms: meanMs,
-      runtimeP90Ms: meanMs,
-      runningForMs: averageRun(cloud.live(), { tasks, left }),
+      runtimeP50Ms: runs[Math.floor(0.5 * runs.length)] ?? null,
+      runtimeP90Ms: runs[Math.floor(0.9 * runs.length)] ?? null,
+      runningForMs: averageRun(cloud.live, { tasks, left }),
       workSeconds: null,
       maximumConcurrency: null,
     };
-    const nodes = cloud.live().filter((machine) => machine.joinsAtMs <= now);
+    const nodes: FleetView['nodes'][number][] = [];
+    for (const machine of cloud.live) {
+      if (machine.joinsAtMs > now) continue;
+      nodes.push({ instance: machine.instance, node: seen(machine) });
+    }
+    for (const [instance, node] of departed) {
+      if (state.instances.has(instance)) nodes.push({ instance, node });
+      else departed.delete(instance);
+    }
     return {
       demand: waiting.length + running > 0 ? [row] : [],
-      nodes: nodes.map((machine) => ({ instance: machine.instance, node: seen(machine) })),
+      nodes,
       others: [],
       images: [image],
       isStopping: false,
@@ -292,11 +329,15 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   }
   const machines = [...cloud.machines.values()];
   const aliveMs = machines.reduce((sum, one) => sum + ((one.endedAtMs ?? nowMs) - one.madeAtMs), 0);
-  const workMs = tasks.reduce((sum, { runMs }) => sum + runMs, 0);
-  const spentMs = (one: Machine): number => (one.endedAtMs ?? nowMs) - one.madeAtMs;
-  const byHour = Math.floor((spec.spendPerHourMax ?? Number.POSITIVE_INFINITY) / onDemandPrice);
+  const workMs = runs.reduce((sum, runMs) => sum + runMs, 0);
+  const billedMs = (one: Machine): number =>
+    Math.max(spec.billingFloorMs, (one.endedAtMs ?? nowMs) - one.madeAtMs);
+  const leastPrice = Math.min(...spec.offers.map(({ pricePerHour }) => pricePerHour));
+  const byHour = Math.floor((spec.spendPerHourMax ?? Number.POSITIVE_INFINITY) / leastPrice);
+  const [pool] = state.pools.values();
   return {
     done: finished === tasks.length,
+    doneShare: finished / tasks.length,
     machineSeconds: aliveMs / 1000,
     wastedSeconds: Math.max(0, aliveMs - workMs) / 1000,
     firstTaskSeconds: ((firstAtMs ?? nowMs) - (tasks[0]?.atMs ?? 0)) / 1000,
@@ -307,22 +348,35 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       isWarm: spec.warm > 0,
     }),
     machines: machines.length,
-    spent: machines.reduce((sum, one) => sum + (priceOf(one) * spentMs(one)) / 3_600_000, 0),
+    spent: machines.reduce((sum, one) => sum + (priceOf(one) * billedMs(one)) / 3_600_000, 0),
+    believed: pool === undefined ? 0 : spentBy(state, pool, nowMs),
     pricePerHourMax,
-    live: cloud.live().length,
-    leaked: cloud.live().filter(({ instance }) => !state.instances.has(instance)).length,
+    live: cloud.live.size,
+    leaked: [...cloud.live].filter(({ instance }) => !state.instances.has(instance)).length,
     busyKilled,
+    capReturned,
   };
 }
 
+function insertSorted(values: number[], value: number): void {
+  let at = values.length;
+  while (at > 0 && (values[at - 1] ?? 0) > value) at -= 1;
+  values.splice(at, 0, value);
+}
+
 function averageRun(
-  machines: readonly Machine[],
+  machines: ReadonlySet<Machine>,
   of: { tasks: readonly SimTask[]; left: readonly number[] },
 ): number {
-  const runs = machines.flatMap((machine) =>
-    [...machine.tasks].map((task) => (of.tasks[task]?.runMs ?? 0) - (of.left[task] ?? 0)),
-  );
-  return runs.length === 0 ? 0 : runs.reduce((sum, run) => sum + run, 0) / runs.length;
+  let running = 0;
+  let ranMs = 0;
+  for (const machine of machines) {
+    for (const task of machine.tasks) {
+      running += 1;
+      ranMs += (of.tasks[task]?.runMs ?? 0) - (of.left[task] ?? 0);
+    }
+  }
+  return running === 0 ? 0 : ranMs / running;
 }
 
 function seen(machine: Machine): SeenNode {
@@ -333,6 +387,19 @@ function seen(machine: Machine): SeenNode {
     held: machine.tasks.size,
     idleSinceMs: machine.tasks.size > 0 ? null : machine.idleSinceMs,
     sinceMs: machine.draining?.sinceMs ?? machine.joinsAtMs,
+    isPaused: false,
+    uniqueCacheBytes: 0,
+  };
+}
+
+function goneNode(machine: Machine, nowMs: number): SeenNode {
+  return {
+    node: machine.node,
+    state: machine.tasks.size > 0 ? 'lost' : 'gone',
+    drainingBy: null,
+    held: 0,
+    idleSinceMs: null,
+    sinceMs: nowMs,
     isPaused: false,
     uniqueCacheBytes: 0,
   };
