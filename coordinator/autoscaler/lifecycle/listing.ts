@@ -63,17 +63,21 @@ export function takeListFailure(turn: FleetTurn, event: Event<'listFailed'>): vo
 export function isListingDue(state: FleetState, pool: PoolRecord, nowMs: number): boolean {
   if (pool.isListing) return false;
   const { listBusyMs, listCalmMs } = state.settings;
-  const isBusy = [...state.instances.values()].some(
-    (record) =>
-      record.pool === pool.spec.pool &&
-      (record.ending !== null ||
-        record.phase === 'requested' ||
-        record.absences > 0 ||
-        record.hasLeft),
-  );
+  if (nowMs - pool.listedAtMs < Math.min(listBusyMs, listCalmMs)) return false;
+  const isBusy = hasOpenQuestion(state, pool);
   // A cloud that does not answer is asked less and less.
   const backoff = 2 ** Math.min(pool.listFailures, 3);
   return nowMs - pool.listedAtMs >= (isBusy ? listBusyMs : listCalmMs) * (isBusy ? backoff : 1);
+}
+
+/** Something that the next listing may settle. */
+function hasOpenQuestion(state: FleetState, pool: PoolRecord): boolean {
+  for (const record of state.instances.values()) {
+    if (record.pool !== pool.spec.pool) continue;
+    if (record.ending !== null || record.phase === 'requested') return true;
+    if (record.absences > 0 || record.hasLeft) return true;
+  }
+  return false;
 }
 
 function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {

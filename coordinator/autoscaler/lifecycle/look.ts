@@ -16,8 +16,8 @@ import { endInstance, enter, failBoot, save, tell } from './turn.ts';
 export function look(turn: FleetTurn, view: FleetView): void {
   const { state, nowMs } = turn;
   const seen = tieNodes(turn, view);
-  for (const record of [...state.instances.values()]) followNode(turn, record, seen);
-  for (const record of [...state.instances.values()]) checkDeadlines(turn, record, seen);
+  for (const record of state.instances.values()) followNode(turn, record, seen);
+  for (const record of state.instances.values()) checkDeadlines(turn, record, seen);
   pressEnds(turn);
   notePresence(turn);
   for (const pool of state.pools.values()) {

@@ -41,6 +41,7 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
   let sparesLeft = purchase.spares;
   let heldBack: string | null = null;
   const budget = createBudget(purchase);
+  if (wants.every(({ places }) => places <= 0) && sparesLeft === 0) return { missing, heldBack };
   for (const ranked of rankOffers(inputs, pool, { wants, horizonMs })) {
     const { offer } = ranked;
     const carrier = { ...offer.shape, images: pool.images, namespaces: pool.namespaces };

@@ -4,8 +4,16 @@
  * calls it again when something has changed.
  */
 
+import type { InstanceShape } from '../provider-port.ts';
 import { buy } from './buy.ts';
-import type { FleetDecision, FleetInputs, FleetInstance, FleetPlan, FleetPool } from './inputs.ts';
+import type {
+  FleetDecision,
+  FleetInputs,
+  FleetInstance,
+  FleetPlan,
+  FleetPool,
+  OtherCapacity,
+} from './inputs.ts';
 import { retire } from './retire.ts';
 import type { Spending } from './spend.ts';
 import { callBackCost, findSpending } from './spend.ts';
@@ -86,11 +94,19 @@ function takeByPresent(
   options: PoolBudget & { wants: readonly Want[]; horizonMs: number },
 ): Roster {
   const { pool, wants, horizonMs } = options;
-  const present = inputs.instances.filter((one) => one.pool === pool.pool);
-  const working = present
-    .filter(({ state }) => state === 'working')
-    .sort((one, other) => other.held - one.held);
-  const booting = present.filter(({ state }) => state === 'booting');
+  const present: FleetInstance[] = [];
+  const working: FleetInstance[] = [];
+  const booting: FleetInstance[] = [];
+  const draining: FleetInstance[] = [];
+  for (const one of inputs.instances) {
+    if (one.pool !== pool.pool) continue;
+    present.push(one);
+    if (one.state === 'working') working.push(one);
+    else if (one.state === 'booting') booting.push(one);
+    else if (one.state === 'draining') draining.push(one);
+  }
+  working.sort((one, other) => other.held - one.held);
+  const toCarrier = createCarriers(pool);
   const roster: Roster = {
     present,
     working,
@@ -99,18 +115,18 @@ function takeByPresent(
     undrained: [],
     free: options.spending.free,
   };
-  for (const one of [...working, ...booting]) {
-    const used = takeByOne(wants, carrierOf(pool, one), horizonMs);
-    if (used > 0 || one.held > 0) roster.needed += 1;
+  for (const some of [working, booting]) {
+    for (const one of some) {
+      const used = takeByOne(wants, toCarrier(one), horizonMs);
+      if (used > 0 || one.held > 0) roster.needed += 1;
+    }
   }
   // Work came back: a drain is called off before anything is made, latest drained first.
-  const draining = present
-    .filter(({ state }) => state === 'draining')
-    .sort((one, other) => (other.drainingSinceMs ?? 0) - (one.drainingSinceMs ?? 0));
+  draining.sort((one, other) => (other.drainingSinceMs ?? 0) - (one.drainingSinceMs ?? 0));
   for (const one of draining) {
     const cost = callBackCost(inputs, pool, one);
     if (cost > roster.free) continue;
-    if (takeByOne(wants, carrierOf(pool, one), horizonMs) === 0) continue;
+    if (takeByOne(wants, toCarrier(one), horizonMs) === 0) continue;
     roster.free -= cost;
     roster.undrained.push(one);
     roster.needed += 1;
@@ -130,14 +146,25 @@ function takeByOrdered(
     const pool = inputs.pools.find((one) => one.pool === decision.pool);
     const offer = pool?.offers.find(({ id }) => id === decision.offer);
     if (pool === undefined || offer === undefined) continue;
+    const carrier = createCarriers(pool)(offer);
     for (let made = 0; made < decision.count; made += 1) {
-      takeByOne(options.wants, carrierOf(pool, offer), options.horizonMs);
+      takeByOne(options.wants, carrier, options.horizonMs);
     }
   }
 }
 
-function carrierOf(pool: FleetPool, one: Pick<FleetInstance, 'shape'>) {
-  return { ...one.shape, images: pool.images, namespaces: pool.namespaces };
+/** A pool has many machines and few shapes. */
+function createCarriers(pool: FleetPool): (one: Pick<FleetInstance, 'shape'>) => OtherCapacity {
+  const { images, namespaces } = pool;
+  const carriers = new Map<InstanceShape, OtherCapacity>();
+  return ({ shape }) => {
+    let carrier = carriers.get(shape);
+    if (carrier === undefined) {
+      carrier = { ...shape, images, namespaces };
+      carriers.set(shape, carrier);
+    }
+    return carrier;
+  };
 }
 
 function decidePool(

@@ -20,6 +20,7 @@ export function retire(
 ): number {
   const { inputs, pool, working, live, keep } = options;
   const { nowMs } = inputs;
+  if (live <= keep) return 0;
   const idle = working
     .flatMap((one) =>
       one.idleSinceMs === null || one.held > 0 || one.node === null

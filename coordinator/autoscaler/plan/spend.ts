@@ -29,14 +29,17 @@ export interface Spending {
   readonly reason: string | null;
 }
 
+const noneStopped: ReadonlySet<InstanceId> = new Set();
+
 /** Settles what of a pool may go on. */
 export function findSpending(inputs: FleetInputs, pool: FleetPool): Spending {
-  const present = inputs.instances.filter((one) => one.pool === pool.pool);
-  const perHour = present.reduce((sum, one) => sum + one.pricePerHour, pool.orphansPerHour);
+  let perHour = pool.orphansPerHour;
+  for (const one of inputs.instances) if (one.pool === pool.pool) perHour += one.pricePerHour;
   if (pool.spendTotalMax === null && pool.spendPerHourMax === null) {
     const free = Number.POSITIVE_INFINITY;
-    return { stops: [], stopped: new Set(), free, kept: 0, perHour, reason: null };
+    return { stops: [], stopped: noneStopped, free, kept: 0, perHour, reason: null };
   }
+  const present = inputs.instances.filter((one) => one.pool === pool.pool);
   const stops = new Map<InstanceId, FleetDecision>();
   const stop = (one: FleetInstance, reason: string, isUrgent: boolean): void => {
     const decision = stopOne(inputs, one, { reason, isUrgent, drainMs });
@@ -56,16 +59,18 @@ export function findSpending(inputs: FleetInputs, pool: FleetPool): Spending {
     (pool.orphansPerHour * endMsMax) / hourMs +
     present.reduce((sum, one) => sum + paid(one, ageOf(one), endAge(one)), 0);
   let free = total - pool.spent - kept;
-  const capReason = `The pool may cost $${pool.spendTotalMax} in all: ${dollars(pool.spent)} are spent and up to ${dollars(kept)} more until its machines have ended.`;
+  const capReason = (): string =>
+    `The pool may cost $${pool.spendTotalMax} in all: ${dollars(pool.spent)} are spent and up to ${dollars(kept)} more until its machines have ended.`;
   // Time was lost, with a coordinator that was away for one: there is none left for what is held.
   for (const one of free < 0 ? [...present].sort(byUrgency) : []) {
     if (free >= 0 || one.isEnding) continue;
     const saved = paid(one, ageOf(one) + endMsMax, endAge(one));
     if (saved <= 0) continue;
-    stop(one, capReason, true);
+    stop(one, capReason(), true);
     free += saved;
   }
-  const hourReason = `The pool may cost $${pool.spendPerHourMax} an hour; it costs ${dollars(perHour)}.`;
+  const hourReason = (): string =>
+    `The pool may cost $${pool.spendPerHourMax} an hour; it costs ${dollars(perHour)}.`;
   let goingPerHour = 0;
   const going = present
     .filter((one) => isGoing(inputs, one, drainMs) && !stops.has(one.instance))
@@ -75,9 +80,9 @@ export function findSpending(inputs: FleetInputs, pool: FleetPool): Spending {
     const need = paid(one, endAge(one), endAge(one) + goOnMs);
     const perHourMax = pool.spendPerHourMax ?? Number.POSITIVE_INFINITY;
     if (goingPerHour + one.pricePerHour > perHourMax + 1e-9) {
-      stop(one, hourReason, false);
+      stop(one, hourReason(), false);
     } else if (free <= 0 || free < need) {
-      stop(one, capReason, false);
+      stop(one, capReason(), false);
     } else {
       free -= need;
       goingPerHour += one.pricePerHour;

@@ -23,7 +23,7 @@ export interface Machine {
   takenBackAtMs: number | null;
   /** What its node was told, and what it does. */
   draining: { sinceMs: number; by: 'node' | 'autoscaler' } | null;
-  readonly tasks: Set<number>;
+  running: { readonly task: number; readonly sinceMs: number; readonly endsAtMs: number } | null;
   idleSinceMs: number;
 }
 
@@ -97,7 +97,7 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
         endedAtMs: null,
         takenBackAtMs: null,
         draining: null,
-        tasks: new Set(),
+        running: null,
         idleSinceMs: nowMs + bootMs,
       };
       machines.set(instance, machine);
@@ -129,16 +129,19 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
       }
       return found;
     },
-    /** Notices what a storm hits: agents that are there see it at once, and drain. */
-    storm(nowMs: number, stepMs: number): void {
+    /** Notices what a storm hits: agents that are there see it at once, and drain. Tells whether any is hit. */
+    storm(nowMs: number, stepMs: number): boolean {
+      let hasHit = false;
       for (const atMs of faults.storms) {
         if (atMs < nowMs || atMs >= nowMs + stepMs) continue;
         for (const machine of live) {
           if (machine.offer !== 'spot') continue;
           machine.takenBackAtMs ??= nowMs + noticeMs;
           if (machine.joinsAtMs <= nowMs) machine.draining = { sinceMs: nowMs, by: 'node' };
+          hasHit = true;
         }
       }
+      return hasHit;
     },
   };
 }

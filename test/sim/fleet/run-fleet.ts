@@ -92,7 +92,16 @@ const offerOf = (id: string, pricePerHour: number): InstanceOffer => ({
   pricePerHour,
 });
 
-export function runFleet(scenario: FleetScenario, seed: number, decide: Policy): FleetResult {
+/**
+ * `quietLookMs`: between two looks while nothing happens; whatever happens is looked at in the same
+ * second, and the world goes on second by second all the same.
+ */
+export function runFleet(
+  scenario: FleetScenario,
+  seed: number,
+  decide: Policy,
+  { quietLookMs = stepMs }: { quietLookMs?: number } = {},
+): FleetResult {
   const random = seedRandom(seed);
   const tasks = scenario.tasks(random);
   const cloud = createCloud(scenario.faults, random);
@@ -158,7 +167,6 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   const endedByCap = new Set<InstanceId>();
   const departed = new Map<InstanceId, SeenNode>();
   const waiting: number[] = [];
-  const left = tasks.map(({ runMs }) => runMs);
   let arrived = 0;
   let finished = 0;
   let firstAtMs: number | null = null;
@@ -168,19 +176,17 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   /** Of finished tasks, the shortest first. */
   const runs: number[] = [];
   const endMachine = (machine: Machine, nowMs: number, isOurs: boolean): void => {
-    if (isOurs && machine.tasks.size > 0) {
-      if (endedByCap.has(machine.instance)) capReturned += machine.tasks.size;
+    if (isOurs && machine.running !== null) {
+      if (endedByCap.has(machine.instance)) capReturned += 1;
       else busyKilled += 1;
     }
-    for (const task of machine.tasks) {
-      left[task] = tasks[task]?.runMs ?? 0;
-      waiting.unshift(task);
-    }
+    if (machine.running !== null) waiting.unshift(machine.running.task);
     if (machine.joinsAtMs <= nowMs) {
       // A node that holds something when its machine ends says no goodbye.
       departed.set(machine.instance, goneNode(machine, nowMs));
     }
-    machine.tasks.clear();
+    machine.running = null;
+    hasHappened = true;
     cloud.end(machine, nowMs);
   };
   const perform = (orders: readonly FleetOrder[], nowMs: number): void => {
@@ -195,7 +201,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   const performOne = (order: FleetOrder, nowMs: number): void => {
     switch (order.kind) {
       case 'save':
-        rows.set(order.instance.instance, { ...order.instance });
+        rows.set(order.instance.instance, order.instance);
         costs.set(order.instance.instance, order.cost);
         return;
       case 'create': {
@@ -232,51 +238,65 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       default:
     }
   };
+  let hasHappened = true;
+  let lookedAtMs = 0;
   let quietMs = 0;
   let nowMs = 0;
   for (; nowMs < (scenario.hoursMax ?? 24) * 3_600_000; nowMs += stepMs) {
-    while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) waiting.push(arrived++);
-    cloud.storm(nowMs, stepMs);
+    while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) {
+      waiting.push(arrived++);
+      hasHappened = true;
+    }
+    if (cloud.storm(nowMs, stepMs)) hasHappened = true;
     for (const machine of cloud.live) {
       if (machine.takenBackAtMs !== null && nowMs >= machine.takenBackAtMs) {
         endMachine(machine, nowMs, false);
         continue;
       }
-      for (const task of machine.tasks) {
-        left[task] = (left[task] ?? 0) - stepMs;
-        if ((left[task] ?? 0) > 0) continue;
-        machine.tasks.delete(task);
+      if (machine.running !== null && nowMs >= machine.running.endsAtMs) {
+        const runMs = tasks[machine.running.task]?.runMs ?? 0;
+        machine.running = null;
+        hasHappened = true;
         machine.idleSinceMs = nowMs;
         finished += 1;
         lastAtMs = nowMs;
-        const runMs = tasks[task]?.runMs ?? 0;
         meanMs = meanMs === null ? runMs : meanMs + 0.2 * (runMs - meanMs);
         insertSorted(runs, runMs);
       }
-      const isReady = machine.joinsAtMs <= nowMs && machine.draining === null;
-      if (isReady && machine.tasks.size === 0) {
+      const hasJoined = machine.joinsAtMs <= nowMs;
+      if (hasJoined && machine.joinsAtMs > nowMs - stepMs) hasHappened = true;
+      const isReady = hasJoined && machine.draining === null;
+      if (isReady && machine.running === null) {
         const task = waiting.shift();
         if (task !== undefined) {
-          machine.tasks.add(task);
+          const endsAtMs = nowMs + (tasks[task]?.runMs ?? 0);
+          machine.running = { task, sinceMs: nowMs, endsAtMs };
+          hasHappened = true;
           firstAtMs ??= nowMs;
         }
       }
       // A drained node leaves, and its machine with it, as an agent ends its machine's job.
       if (
         machine.draining !== null &&
-        machine.tasks.size === 0 &&
+        machine.running === null &&
         nowMs - machine.draining.sinceMs > 5_000
       ) {
         endMachine(machine, nowMs, false);
       }
     }
     crashing = scenario.crashes.some((atMs) => atMs >= nowMs && atMs < nowMs + stepMs);
-    const orders = stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs);
-    for (const decision of state.plan?.decisions ?? []) {
-      if (decision.kind === 'end') endedByCap.add(decision.instance);
+    if (hasHappened || crashing || nowMs >= lookedAtMs + quietLookMs) {
+      hasHappened = false;
+      lookedAtMs = nowMs;
+      const orders = stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs);
+      for (const decision of state.plan?.decisions ?? []) {
+        if (decision.kind === 'end') endedByCap.add(decision.instance);
+      }
+      // What it has done is a change that it sees at its next look.
+      if (orders.length > 0) hasHappened = true;
+      perform(orders, nowMs);
+      crashing = false;
     }
-    perform(orders, nowMs);
-    crashing = false;
     let perHour = 0;
     for (const machine of cloud.live) perHour += priceOf(machine);
     pricePerHourMax = Math.max(pricePerHourMax, perHour);
@@ -289,7 +309,15 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   }
   function view(now: number) {
     let running = 0;
-    for (const machine of cloud.live) running += machine.tasks.size > 0 ? 1 : 0;
+    let ranMs = 0;
+    const nodes: FleetView['nodes'][number][] = [];
+    for (const machine of cloud.live) {
+      if (machine.running !== null) {
+        running += 1;
+        ranMs += now - machine.running.sinceMs;
+      }
+      if (machine.joinsAtMs <= now) nodes.push({ instance: machine.instance, node: seen(machine) });
+    }
     const row: DemandRow = {
       group: 'g' as GroupId,
       namespace: 'default' as NamespaceName,
@@ -306,15 +334,10 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       runtimeMs: meanMs,
       runtimeP50Ms: runs[Math.floor(0.5 * runs.length)] ?? null,
       runtimeP90Ms: runs[Math.floor(0.9 * runs.length)] ?? null,
-      runningForMs: averageRun(cloud.live, { tasks, left }),
+      runningForMs: running === 0 ? 0 : ranMs / running,
       workSeconds: null,
       maximumConcurrency: null,
     };
-    const nodes: FleetView['nodes'][number][] = [];
-    for (const machine of cloud.live) {
-      if (machine.joinsAtMs > now) continue;
-      nodes.push({ instance: machine.instance, node: seen(machine) });
-    }
     for (const [instance, node] of departed) {
       if (state.instances.has(instance)) nodes.push({ instance, node });
       else departed.delete(instance);
@@ -364,28 +387,13 @@ function insertSorted(values: number[], value: number): void {
   values.splice(at, 0, value);
 }
 
-function averageRun(
-  machines: ReadonlySet<Machine>,
-  of: { tasks: readonly SimTask[]; left: readonly number[] },
-): number {
-  let running = 0;
-  let ranMs = 0;
-  for (const machine of machines) {
-    for (const task of machine.tasks) {
-      running += 1;
-      ranMs += (of.tasks[task]?.runMs ?? 0) - (of.left[task] ?? 0);
-    }
-  }
-  return running === 0 ? 0 : ranMs / running;
-}
-
 function seen(machine: Machine): SeenNode {
   return {
     node: machine.node,
     state: machine.draining === null ? 'ready' : 'draining',
     drainingBy: machine.draining?.by ?? null,
-    held: machine.tasks.size,
-    idleSinceMs: machine.tasks.size > 0 ? null : machine.idleSinceMs,
+    held: machine.running === null ? 0 : 1,
+    idleSinceMs: machine.running !== null ? null : machine.idleSinceMs,
     sinceMs: machine.draining?.sinceMs ?? machine.joinsAtMs,
     isPaused: false,
     uniqueCacheBytes: 0,
@@ -395,7 +403,7 @@ function seen(machine: Machine): SeenNode {
 function goneNode(machine: Machine, nowMs: number): SeenNode {
   return {
     node: machine.node,
-    state: machine.tasks.size > 0 ? 'lost' : 'gone',
+    state: machine.running !== null ? 'lost' : 'gone',
     drainingBy: null,
     held: 0,
     idleSinceMs: null,
