@@ -39,80 +39,131 @@ export function findSpending(inputs: FleetInputs, pool: FleetPool): Spending {
     const free = Number.POSITIVE_INFINITY;
     return { stops: [], stopped: noneStopped, free, kept: 0, perHour, reason: null };
   }
+  const ledger = openLedger(inputs, pool, perHour);
+  const { kept } = ledger;
+  stopLate(ledger);
+  const goOn = stopUnpaid(ledger);
+  keepForUse(ledger, goOn);
+  const stops = [...ledger.stops.values()];
+  const stopped = new Set(ledger.stops.keys());
+  return { stops, stopped, free: ledger.free, kept, perHour, reason: stops[0]?.reason ?? null };
+}
+
+interface Ledger {
+  readonly inputs: FleetInputs;
+  readonly pool: FleetPool;
+  readonly present: readonly FleetInstance[];
+  readonly perHour: number;
+  readonly drainMs: number;
+  /** Dollars until all that is there has ended, when that is decided now. */
+  readonly kept: number;
+  /** Of the cap in all, what is left beside that. */
+  free: number;
+  readonly stops: Map<InstanceId, FleetDecision>;
+}
+
+function openLedger(inputs: FleetInputs, pool: FleetPool, perHour: number): Ledger {
   const present = inputs.instances.filter((one) => one.pool === pool.pool);
-  const stops = new Map<InstanceId, FleetDecision>();
-  const stop = (one: FleetInstance, reason: string, isUrgent: boolean): void => {
-    const decision = stopOne(inputs, one, { reason, isUrgent, drainMs });
-    if (decision !== null) stops.set(one.instance, decision);
-  };
-  const { endMsMax, goOnMs, unmeasuredShare } = inputs.settings;
-  const drainMs = findDrainMs(inputs, pool);
-  const total = pool.spendTotalMax ?? Number.POSITIVE_INFINITY;
-  const paid = (one: FleetInstance, fromMs: number, toMs: number): number =>
-    (one.pricePerHour *
-      (Math.max(pool.billingFloorMs, toMs) - Math.max(pool.billingFloorMs, fromMs))) /
-    hourMs;
-  const ageOf = (one: FleetInstance): number => inputs.nowMs - one.requestedAtMs;
-  const endAge = (one: FleetInstance): number =>
-    ageOf(one) + endsInMs(inputs, { pool, one, drainMs });
-  const kept =
-    (pool.orphansPerHour * endMsMax) / hourMs +
-    present.reduce((sum, one) => sum + paid(one, ageOf(one), endAge(one)), 0);
-  let free = total - pool.spent - kept;
-  const capReason = (): string =>
-    `The pool may cost $${pool.spendTotalMax} in all: ${dollars(pool.spent)} are spent and up to ${dollars(kept)} more until its machines have ended.`;
-  // Time was lost, with a coordinator that was away for one: there is none left for what is held.
-  for (const one of free < 0 ? [...present].sort(byUrgency) : []) {
-    if (free >= 0 || one.isEnding) continue;
-    const saved = paid(one, ageOf(one) + endMsMax, endAge(one));
-    if (saved <= 0) continue;
-    stop(one, capReason(), true);
-    free += saved;
+  const base = { inputs, pool, present, perHour, drainMs: findDrainMs(inputs, pool) };
+  let kept = (pool.orphansPerHour * inputs.settings.endMsMax) / hourMs;
+  for (const one of present) {
+    const fromMs = inputs.nowMs - one.requestedAtMs;
+    kept += costBetween(pool, one, { fromMs, toMs: endAgeMs(base, one) });
   }
-  const hourReason = (): string =>
-    `The pool may cost $${pool.spendPerHourMax} an hour; it costs ${dollars(perHour)}.`;
+  const total = pool.spendTotalMax ?? Number.POSITIVE_INFINITY;
+  return { ...base, kept, free: total - pool.spent - kept, stops: new Map() };
+}
+
+/** Time was lost, with a coordinator that was away for one: there is none left for what is held. */
+function stopLate(ledger: Ledger): void {
+  const { inputs, pool, present } = ledger;
+  if (ledger.free >= 0) return;
+  for (const one of [...present].sort(byUrgency)) {
+    if (ledger.free >= 0 || one.isEnding) continue;
+    const fromMs = inputs.nowMs - one.requestedAtMs + inputs.settings.endMsMax;
+    const saved = costBetween(pool, one, { fromMs, toMs: endAgeMs(ledger, one) });
+    if (saved <= 0) continue;
+    stop(ledger, one, { reason: describeTotal(ledger), isUrgent: true });
+    ledger.free += saved;
+  }
+}
+
+/** Those that there is no money to go on with; answers the others. */
+function stopUnpaid(ledger: Ledger): FleetInstance[] {
+  const { inputs, pool, present, drainMs } = ledger;
+  const perHourMax = (pool.spendPerHourMax ?? Number.POSITIVE_INFINITY) + 1e-9;
   let goingPerHour = 0;
-  const going = present
-    .filter((one) => isGoing(inputs, one, drainMs) && !stops.has(one.instance))
-    .sort(byWorth);
   const goOn: FleetInstance[] = [];
-  for (const one of going) {
-    const need = paid(one, endAge(one), endAge(one) + goOnMs);
-    const perHourMax = pool.spendPerHourMax ?? Number.POSITIVE_INFINITY;
-    if (goingPerHour + one.pricePerHour > perHourMax + 1e-9) {
-      stop(one, hourReason(), false);
-    } else if (free <= 0 || free < need) {
-      stop(one, capReason(), false);
+  for (const one of [...present].sort(byWorth)) {
+    if (ledger.stops.has(one.instance) || !isGoing(inputs, one, drainMs)) continue;
+    const fromMs = endAgeMs(ledger, one);
+    const need = costBetween(pool, one, { fromMs, toMs: fromMs + inputs.settings.goOnMs });
+    if (goingPerHour + one.pricePerHour > perHourMax) {
+      stop(ledger, one, { reason: describePerHour(ledger), isUrgent: false });
+    } else if (ledger.free <= 0 || ledger.free < need) {
+      stop(ledger, one, { reason: describeTotal(ledger), isUrgent: false });
     } else {
-      free -= need;
+      ledger.free -= need;
       goingPerHour += one.pricePerHour;
       goOn.push(one);
     }
   }
-  // Before another boot is paid for, those that are there may use as much for work.
+  return goOn;
+}
+
+/** Before another boot is paid for, those that are there may use as much for work. */
+function keepForUse(ledger: Ledger, goOn: readonly FleetInstance[]): void {
+  const { inputs, pool } = ledger;
+  if (pool.spendTotalMax === null) return;
   for (const one of goOn) {
     const offer = pool.offers.find(({ id }) => id === one.offer);
-    const fromMs = endAge(one) + goOnMs;
-    const bootMs = offer?.bootMs ?? 0;
+    const endMs = endAgeMs(ledger, one);
+    const fromMs = endMs + inputs.settings.goOnMs;
     const lifeMs =
       one.state === 'booting' && offer !== undefined
         ? leastLifeMs(inputs, pool, offer)
-        : endAge(one) + bootMs;
-    free -= paid(one, fromMs, Math.max(fromMs, lifeMs));
+        : endMs + (offer?.bootMs ?? 0);
+    ledger.free -= costBetween(pool, one, { fromMs, toMs: Math.max(fromMs, lifeMs) });
   }
   // A fleet that finds its tasks to be long must not have spent everything on boots.
-  if (pool.spendTotalMax !== null && isUnmeasured(inputs, pool)) {
-    free -= unmeasuredShare * (total - pool.spent);
+  if (isUnmeasured(inputs, pool)) {
+    ledger.free -= inputs.settings.unmeasuredShare * (pool.spendTotalMax - pool.spent);
   }
-  const [first] = stops.values();
-  return {
-    stops: [...stops.values()],
-    stopped: new Set(stops.keys()),
-    free,
-    kept,
-    perHour,
-    reason: first?.reason ?? null,
-  };
+}
+
+function stop(
+  ledger: Ledger,
+  one: FleetInstance,
+  options: { reason: string; isUrgent: boolean },
+): void {
+  const { inputs, drainMs, stops } = ledger;
+  const decision = stopOne(inputs, one, { ...options, drainMs });
+  if (decision !== null) stops.set(one.instance, decision);
+}
+
+function describeTotal({ pool, kept }: Ledger): string {
+  return `The pool may cost $${pool.spendTotalMax} in all: ${dollars(pool.spent)} are spent and up to ${dollars(kept)} more until its machines have ended.`;
+}
+
+function describePerHour({ pool, perHour }: Ledger): string {
+  return `The pool may cost $${pool.spendPerHourMax} an hour; it costs ${dollars(perHour)}.`;
+}
+
+/** Dollars of a machine from one age to another, as the cloud bills them. */
+function costBetween(
+  pool: FleetPool,
+  one: FleetInstance,
+  { fromMs, toMs }: { fromMs: number; toMs: number },
+): number {
+  const { billingFloorMs } = pool;
+  const paidMs = Math.max(billingFloorMs, toMs) - Math.max(billingFloorMs, fromMs);
+  return (one.pricePerHour * paidMs) / hourMs;
+}
+
+/** How old a machine is when it has ended, when that is decided now. */
+function endAgeMs(ledger: Pick<Ledger, 'inputs' | 'pool' | 'drainMs'>, one: FleetInstance): number {
+  const { inputs, pool, drainMs } = ledger;
+  return inputs.nowMs - one.requestedAtMs + endsInMs(inputs, { pool, one, drainMs });
 }
 
 /** A machine costs at least its boot, a boot's worth of use and its end, or what the cloud bills at least. */
