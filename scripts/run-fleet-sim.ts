@@ -8,14 +8,19 @@ import { scenarios } from '../test/sim/fleet/scenarios.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { from: { type: 'string', default: '1' }, scenario: { type: 'string' } },
+  options: {
+    from: { type: 'string', default: '1' },
+    scenario: { type: 'string' },
+    'look-seconds': { type: 'string', default: '5' },
+  },
 });
 const seeds = Number(positionals[0] ?? 1000);
 const first = Number(values.from);
+const quietLookMs = 1000 * Number(values['look-seconds']);
 const chosen = scenarios.filter(({ name }) => name === (values.scenario ?? name));
-if (!(seeds >= 1) || !(first >= 1) || chosen.length === 0) {
+if (!(seeds >= 1) || !(first >= 1) || !(quietLookMs >= 1000) || chosen.length === 0) {
   process.stderr.write(
-    `Usage: scripts/sim fleet [N] [--from SEED] [--scenario NAME], a name of: ${scenarios.map(({ name }) => name).join(', ')}\n`,
+    `Usage: scripts/sim fleet [N] [--from SEED] [--look-seconds S] [--scenario NAME], a name of: ${scenarios.map(({ name }) => name).join(', ')}\n`,
   );
   process.exit(2);
 }
@@ -27,12 +32,12 @@ process.stdout.write(`bound = ${boundFormula}\n`);
 
 for (let seed = first; seed < first + seeds; seed += 1) {
   for (const scenario of chosen) {
-    const result = runFleet(scenario, seed, planFleet);
+    const result = runFleet(scenario, seed, planFleet, { quietLookMs });
     const broken = findBrokenPromises(scenario, result);
     if (broken.length > 0) {
       process.stdout.write(
         `seed ${seed}, ${scenario.name}: ${broken.join('; ')}\n${JSON.stringify(result)}\n` +
-          `replay it with: scripts/sim fleet 1 --from ${seed} --scenario '${scenario.name}'\n`,
+          `replay it with: scripts/sim fleet 1 --from ${seed} --look-seconds ${quietLookMs / 1000} --scenario '${scenario.name}'\n`,
       );
       process.exit(1);
     }
@@ -41,7 +46,7 @@ for (let seed = first; seed < first + seeds; seed += 1) {
     ratio.sum += result.makespanSeconds / result.boundSeconds;
     ratio.least = Math.min(ratio.least, result.makespanSeconds / result.boundSeconds);
   }
-  if ((seed - first + 1) % 100 === 0 || seed === first + seeds - 1) progress(seed);
+  if ((seed - first + 1) % 20 === 0 || seed === first + seeds - 1) progress(seed);
 }
 for (const [name, { sum, least }] of ratios) {
   process.stdout.write(

@@ -2,7 +2,13 @@
 import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import { instanceOfToken } from '../instance-token.ts';
 import type { Store, StoredInstance } from '../store/port.ts';
-import type { FleetOrder, FleetState, InstanceRecord, PoolRecord } from './lifecycle/state.ts';
+import type {
+  FleetOrder,
+  FleetState,
+  InstanceRecord,
+  OfferRecord,
+  PoolRecord,
+} from './lifecycle/state.ts';
 
 const learnedKey = 'fleetOffers';
 const holdsKey = 'fleetHolds';
@@ -90,7 +96,7 @@ export async function saveLearned(
 ): Promise<string> {
   const pools = [...state.pools.values()];
   const offers = pools.flatMap((pool) =>
-    [...pool.offers.values()].map(({ offer, ...learned }) => ({
+    [...pool.offers.values()].map(({ offer, presentSinceMs: _, ...learned }) => ({
       pool: pool.spec.pool,
       offer: offer.id,
       ...learned,
@@ -124,6 +130,17 @@ function loadOffer(state: FleetState, line: Line, nowMs: number): void {
   // JSON has no infinity: what was never paused reads as null.
   record.pausedUntilMs = pauseEnd(pool, line['pausedUntilMs'], nowMs);
   record.pauseReason = String(line['pauseReason'] ?? '');
+  loadInterruptions(record, line['interruptions'], nowMs);
+}
+
+function loadInterruptions(record: OfferRecord, value: unknown, nowMs: number): void {
+  if (typeof value !== 'object' || value === null) return;
+  const line: Line = { ...value };
+  record.interruptions = {
+    count: numberOr(line['count'], 0),
+    exposedMs: numberOr(line['exposedMs'], 0),
+    atMs: Math.min(numberOr(line['atMs'], nowMs), nowMs),
+  };
 }
 
 function loadHold(state: FleetState, line: Line, nowMs: number): void {
@@ -160,6 +177,9 @@ function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
     node: row.node,
     absences: 0,
     interrupted: false,
+    // What an earlier run did with it is not known any more.
+    isAsked: true,
+    hasLeft: false,
     ending: null,
   };
 }

@@ -423,7 +423,7 @@ export interface FleetExplainView {
   }[];
   /** Of the latest look. */
   decisions: {
-    kind: 'create' | 'drain' | 'undrain';
+    kind: 'create' | 'drain' | 'undrain' | 'end';
     pool: string;
     offer: string | null;
     count: number;

@@ -14,6 +14,7 @@ it('the fleet does no worse than the other rules, as docs/autoscaling.md shows',
     for (const other of rows.filter(({ scenario }) => scenario === own.scenario)) {
       const by = `${own.scenario}, beside ${other.rule}`;
       expect(own.makespanSeconds, by).toBeLessThanOrEqual(other.makespanSeconds * tolerance);
+      expect(own.spent, by).toBeLessThanOrEqual(other.spent * tolerance);
       expect(own.wastedSeconds, by).toBeLessThanOrEqual(other.wastedSeconds * tolerance);
     }
   }

@@ -1,7 +1,9 @@
 /** What a listing of the cloud means: it settles what was asked for, and finds what nobody owns. */
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import type { ListedInstance } from '../provider-port.ts';
+import { noteInterruption } from './interruption.ts';
 import type { FleetEvent, FleetState, InstanceRecord, PoolRecord } from './state.ts';
+import { costOfOrphan } from './state.ts';
 import type { FleetTurn } from './turn.ts';
 import { bury, endInstance, enter, failBoot, save, tell } from './turn.ts';
 
@@ -23,9 +25,18 @@ export function takeListing(turn: FleetTurn, event: Event<'listed'>): void {
   for (const [instance, shown] of event.found) {
     if (turn.state.instances.has(instance)) continue;
     if (shown.state === 'stopping' || shown.state === 'gone') {
-      turn.state.orphans.delete(instance);
+      endOrphanage(turn, instance);
     } else endOrphan(turn, { pool, instance, shown });
   }
+}
+
+/** It is over with a machine that nobody asked for; what it cost stays. */
+export function endOrphanage(turn: FleetTurn, instance: InstanceId): void {
+  const orphan = turn.state.orphans.get(instance);
+  if (orphan === undefined) return;
+  turn.state.orphans.delete(instance);
+  const pool = turn.state.pools.get(orphan.pool);
+  if (pool !== undefined) pool.spentGone += costOfOrphan(orphan, turn.nowMs);
 }
 
 /** A listing that failed is not known, never none. */
@@ -52,14 +63,21 @@ export function takeListFailure(turn: FleetTurn, event: Event<'listFailed'>): vo
 export function isListingDue(state: FleetState, pool: PoolRecord, nowMs: number): boolean {
   if (pool.isListing) return false;
   const { listBusyMs, listCalmMs } = state.settings;
-  const isBusy = [...state.instances.values()].some(
-    (record) =>
-      record.pool === pool.spec.pool &&
-      (record.ending !== null || record.phase === 'requested' || record.absences > 0),
-  );
+  if (nowMs - pool.listedAtMs < Math.min(listBusyMs, listCalmMs)) return false;
+  const isBusy = hasOpenQuestion(state, pool);
   // A cloud that does not answer is asked less and less.
   const backoff = 2 ** Math.min(pool.listFailures, 3);
   return nowMs - pool.listedAtMs >= (isBusy ? listBusyMs : listCalmMs) * (isBusy ? backoff : 1);
+}
+
+/** Something that the next listing may settle. */
+function hasOpenQuestion(state: FleetState, pool: PoolRecord): boolean {
+  for (const record of state.instances.values()) {
+    if (record.pool !== pool.spec.pool) continue;
+    if (record.ending !== null || record.phase === 'requested') return true;
+    if (record.absences > 0 || record.hasLeft) return true;
+  }
+  return false;
 }
 
 function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {
@@ -78,6 +96,7 @@ function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstanc
   }
   if (shown.interrupted && !record.interrupted) {
     record.interrupted = true;
+    noteInterruption(turn, record);
     save(turn, record);
     tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
   }
@@ -90,7 +109,7 @@ function takeAbsence(
 ): void {
   const { settings } = turn.state;
   if (record.isAsking) return;
-  const hasNode = record.node !== null && record.ending === null;
+  const hasNode = record.node !== null && record.ending === null && !record.hasLeft;
   // Its own node is better evidence than any listing that merely does not show it.
   if (hasNode && !options.isSaid) return;
   record.absences += 1;
@@ -102,6 +121,9 @@ function takeAbsence(
     ? `It never joined, and ${record.absences} listings in a row do not show it.`
     : record.reason;
   if (neverJoined) failBoot(turn, record, reason);
+  // Nobody saw the notice: a cloud may give none, and a listing comes once in a while.
+  const wasTaken = record.ending === null && !record.isAsked && !record.interrupted;
+  if (wasTaken && options.isSaid && isSpot(turn, record)) noteInterruption(turn, record);
   // Should the listings have lied, it ends all the same.
   if (!options.isSaid) {
     turn.orders.push({
@@ -115,6 +137,10 @@ function takeAbsence(
   bury(turn, record, reason);
 }
 
+function isSpot({ state }: FleetTurn, record: InstanceRecord): boolean {
+  return state.pools.get(record.pool)?.offers.get(record.offer)?.offer.spot ?? false;
+}
+
 /** It bears our tag and nobody remembers it. */
 function endOrphan(
   turn: FleetTurn,
@@ -122,9 +148,9 @@ function endOrphan(
 ): void {
   const { state, nowMs } = turn;
   const { pool, instance, shown } = options;
-  const nextTryMs = state.orphans.get(instance);
-  if (nextTryMs !== undefined && nowMs < nextTryMs) return;
-  if (nextTryMs === undefined) {
+  const known = state.orphans.get(instance);
+  if (known !== undefined && nowMs < known.nextTryMs) return;
+  if (known === undefined) {
     tell(
       turn,
       { pool: pool.spec.pool, instance },
@@ -135,9 +161,22 @@ function endOrphan(
       },
     );
   }
-  state.orphans.set(instance, nowMs + state.settings.endRetryMs);
+  const orphan = known ?? {
+    pool: pool.spec.pool,
+    pricePerHour: priceOf(pool, shown.offer),
+    sinceMs: nowMs,
+    nextTryMs: nowMs,
+  };
+  orphan.nextTryMs = nowMs + state.settings.endRetryMs;
+  state.orphans.set(instance, orphan);
   turn.orders.push({ kind: 'terminate', pool: pool.spec.pool, instance, handle: shown.handle });
   turn.orders.push({ kind: 'kill', pool: pool.spec.pool, instance });
+}
+
+/** Of an offer that the pool no longer has, the dearest: a cap is kept rather too well. */
+function priceOf(pool: PoolRecord, offer: string | null): number {
+  const known = pool.offers.get(offer ?? '')?.offer.pricePerHour;
+  return known ?? Math.max(...[...pool.offers.values()].map((one) => one.offer.pricePerHour));
 }
 
 /** Ends what has not ended in time, once more. */

@@ -4,7 +4,8 @@ import type { FleetInstance, FleetPool } from '../plan/inputs.ts';
 import { secondsText } from '../plan/inputs.ts';
 import { noteLevels } from '../plan/levels.ts';
 import type { InstanceShape } from '../provider-port.ts';
-import { noteBoot, noteRefusal } from './failures.ts';
+import { noteBoot } from './failures.ts';
+import { notePresence, recallInterruptions } from './interruption.ts';
 import { isListingDue, pressEnds } from './listing.ts';
 import type { FleetState, FleetView, InstanceRecord, PoolRecord, SeenNode } from './state.ts';
 import { spentBy } from './state.ts';
@@ -15,9 +16,10 @@ import { endInstance, enter, failBoot, save, tell } from './turn.ts';
 export function look(turn: FleetTurn, view: FleetView): void {
   const { state, nowMs } = turn;
   const seen = tieNodes(turn, view);
-  for (const record of [...state.instances.values()]) followNode(turn, record, seen);
-  for (const record of [...state.instances.values()]) checkDeadlines(turn, record, seen);
+  for (const record of state.instances.values()) followNode(turn, record, seen);
+  for (const record of state.instances.values()) checkDeadlines(turn, record, seen);
   pressEnds(turn);
+  notePresence(turn);
   for (const pool of state.pools.values()) {
     if (!isListingDue(state, pool, nowMs)) continue;
     pool.isListing = true;
@@ -67,6 +69,8 @@ function followNode(
 ): void {
   const node = seen.get(record.instance);
   if (node === undefined || record.ending !== null) return;
+  record.hasLeft = node.state === 'gone';
+  if (node.drainingBy === 'autoscaler' || node.drainingBy === 'operator') record.isAsked = true;
   if (node.state === 'ready' && record.phase !== 'working')
     enter(turn, record, { phase: 'working' });
   if (node.state === 'draining' && record.phase !== 'draining') {
@@ -77,9 +81,6 @@ function followNode(
   const reason = 'The cloud takes it back.';
   enter(turn, record, { phase: 'draining', reason });
   turn.orders.push({ kind: 'drain', node: node.node, reason });
-  const pool = turn.state.pools.get(record.pool);
-  // The next offer, on demand for one, takes its place for a while.
-  if (pool !== undefined) noteRefusal(pool, record.offer, { nowMs: turn.nowMs, reason });
 }
 
 function checkDeadlines(
@@ -148,6 +149,11 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     }
     const record = state.instances.get(decision.instance);
     if (record === undefined) continue;
+    if (decision.kind === 'end') {
+      endInstance(turn, record, decision.reason);
+      continue;
+    }
+    record.isAsked = decision.kind === 'drain';
     const phase = decision.kind === 'drain' ? 'draining' : 'working';
     enter(turn, record, { phase, reason: decision.reason });
     tell(turn, record, { event: decision.kind, text: decision.reason });
@@ -191,6 +197,8 @@ function request(
     node: null,
     absences: 0,
     interrupted: false,
+    isAsked: false,
+    hasLeft: false,
     ending: null,
   };
   state.instances.set(instance, record);
@@ -208,10 +216,28 @@ function describePool(
     ...spec,
     spent: spentBy(state, pool, options.nowMs),
     images: options.view.images,
-    offers: [...pool.offers.values()].map(({ offer, ...record }) => ({ ...offer, ...record })),
+    orphansPerHour: orphansPerHour(state, pool),
+    offers: [...pool.offers.values()].map((record) => ({
+      ...record.offer,
+      bootMs: record.bootMs,
+      boots: record.boots,
+      failures: record.failures,
+      refusals: record.refusals,
+      pausedUntilMs: record.pausedUntilMs,
+      pauseReason: record.pauseReason,
+      interruptions: recallInterruptions(state, record, options.nowMs),
+    })),
     hold: pool.faults.length > 0 ? heldByFaults(pool) : pool.hold,
     levels: pool.levels,
   };
+}
+
+function orphansPerHour(state: FleetState, pool: PoolRecord): number {
+  let perHour = 0;
+  for (const orphan of state.orphans.values()) {
+    if (orphan.pool === pool.spec.pool) perHour += orphan.pricePerHour;
+  }
+  return perHour;
 }
 
 function heldByFaults(pool: PoolRecord): { reason: string; untilMs: number } {
@@ -247,6 +273,7 @@ function describe(
     held: node?.held ?? 0,
     idleSinceMs: node?.idleSinceMs ?? null,
     drainingSinceMs: node?.state === 'draining' ? node.sinceMs : null,
+    isEnding: record.ending !== null,
     uniqueCacheBytes: node?.uniqueCacheBytes ?? 0,
   };
 }

@@ -2,6 +2,8 @@
 import type { ImageDigest, InstanceId, NamespaceName, NodeId } from '../../../protocol/wire/ids.ts';
 import type { DemandRow } from '../../core/views.ts';
 import type { FleetInputs, FleetPlan, FleetSettings, OtherCapacity } from '../plan/inputs.ts';
+import type { Interruptions } from '../plan/interruptions.ts';
+import { neverInterrupted } from '../plan/interruptions.ts';
 import type { Level } from '../plan/levels.ts';
 import type { InstanceOffer, ListedInstance, ProviderFailureKind } from '../provider-port.ts';
 
@@ -42,6 +44,10 @@ export interface OfferRecord {
   refusals: number;
   pausedUntilMs: number;
   pauseReason: string;
+  /** Of its machines, until the last change. */
+  interruptions: Interruptions;
+  /** Since that change machines of it have been there; null when none are. */
+  presentSinceMs: number | null;
 }
 
 export interface PoolRecord {
@@ -84,6 +90,10 @@ export interface InstanceRecord {
   absences: number;
   /** A cloud said that it takes it back. */
   interrupted: boolean;
+  /** The fleet or an operator drained it: its end is no surprise. */
+  isAsked: boolean;
+  /** Its node said that it goes, and went. */
+  hasLeft: boolean;
   /** Its end was asked for. */
   ending: { sinceMs: number; nextTryMs: number; tries: number; killed: boolean } | null;
 }
@@ -98,6 +108,14 @@ export interface SeenNode {
   readonly sinceMs: number;
   readonly isPaused: boolean;
   readonly uniqueCacheBytes: number;
+}
+
+/** A machine that bears our tag and belongs to nobody; it costs what others cost. */
+export interface OrphanRecord {
+  readonly pool: string;
+  readonly pricePerHour: number;
+  readonly sinceMs: number;
+  nextTryMs: number;
 }
 
 export interface LifecycleSettings {
@@ -130,8 +148,8 @@ export interface FleetState {
   readonly pools: Map<string, PoolRecord>;
   /** All and only instances that are not gone. */
   readonly instances: Map<InstanceId, InstanceRecord>;
-  /** Tags that belong to nobody and are being ended, with the time of the next try. */
-  readonly orphans: Map<InstanceId, number>;
+  /** Tags that belong to nobody and are being ended. */
+  readonly orphans: Map<InstanceId, OrphanRecord>;
   /** Peers refused because another was first on their instance. */
   readonly impostors: Set<NodeId>;
   plan: FleetPlan | null;
@@ -202,7 +220,15 @@ export function spentBy(state: FleetState, pool: PoolRecord, nowMs: number): num
   for (const record of state.instances.values()) {
     if (record.pool === pool.spec.pool) spent += costOf(record, pool.spec, nowMs);
   }
+  for (const orphan of state.orphans.values()) {
+    if (orphan.pool === pool.spec.pool) spent += costOfOrphan(orphan, nowMs);
+  }
   return spent;
+}
+
+/** Dollars of a machine that nobody asked for, since it was first seen. */
+export function costOfOrphan(orphan: OrphanRecord, nowMs: number): number {
+  return (orphan.pricePerHour * (nowMs - orphan.sinceMs)) / 3_600_000;
 }
 
 /** An empty fleet of these pools. */
@@ -224,6 +250,8 @@ export function createFleetState(options: {
         refusals: 0,
         pausedUntilMs: Number.NEGATIVE_INFINITY,
         pauseReason: '',
+        interruptions: neverInterrupted,
+        presentSinceMs: null,
       });
     }
     pools.set(spec.pool, {

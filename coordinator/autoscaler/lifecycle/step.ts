@@ -3,8 +3,8 @@
  *
  * (decided) → requested: saved, then asked for. requested → booting: the provider answered, or a
  * listing shows it. requested, booting → joined: a node says that it runs there. joined → working:
- * the node takes work. working → draining: idle for long enough, taken back, or over the spend cap.
- * draining → working: work came back. Any → gone: its end was seen, or so many listings in a row
+ * the node takes work. working → draining: idle for long enough, taken back, or nothing left to go on with below a
+ * spend cap, which ends what boots and what drains for too long. draining → working: work came back. Any → gone: its end was seen, or so many listings in a row
  * missed it that it cannot be there; it is told to end all the same. Deadlines: `bootMsMax` until it
  * joins and until it takes work, `leaveMsMax` for a node that left, `endRetryMs` between two tries to
  * end it. A listing that fails or lags says nothing.
@@ -12,11 +12,11 @@
 import { assertNever } from '../../../protocol/base/assert.ts';
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import { noteCreateFailure, noteGrant } from './failures.ts';
-import { takeListFailure, takeListing } from './listing.ts';
+import { endOrphanage, takeListFailure, takeListing } from './listing.ts';
 import { look } from './look.ts';
 import type { FleetEvent, FleetOrder, FleetState } from './state.ts';
 import type { FleetTurn } from './turn.ts';
-import { bury, enter, failBoot, save, tell } from './turn.ts';
+import { bury, enter, failBoot, save, strike, tell } from './turn.ts';
 
 /** The only way the fleet's state changes. */
 export function stepFleet(state: FleetState, event: FleetEvent, nowMs: number): FleetOrder[] {
@@ -79,13 +79,13 @@ function takeCreateFailure(
     isLoud: event.failure !== 'stockout' && event.failure !== 'throttled',
   });
   // One that may be there counts as booting until listings have settled it: never bought twice.
-  if (!event.mayHaveMade) bury(turn, record, `It was not made: ${event.message}`);
+  if (!event.mayHaveMade) strike(turn, record, `It was not made: ${event.message}`);
 }
 
 function takeEnd(turn: FleetTurn, instance: InstanceId): void {
   const record = turn.state.instances.get(instance);
   if (record === undefined) {
-    turn.state.orphans.delete(instance);
+    endOrphanage(turn, instance);
     return;
   }
   const hasFailed =

@@ -26,7 +26,10 @@ export function enter(
 /** Orders a save of an instance as it is. */
 export function save(turn: FleetTurn, record: InstanceRecord): void {
   const pool = turn.state.pools.get(record.pool);
-  const cost = pool === undefined ? 0 : costOf(record, pool.spec, turn.nowMs);
+  saveWith(turn, record, pool === undefined ? 0 : costOf(record, pool.spec, turn.nowMs));
+}
+
+function saveWith(turn: FleetTurn, record: InstanceRecord, cost: number): void {
   const endedAtMs = record.phase === 'gone' ? turn.nowMs : null;
   // A copy: what is written later must be what was decided now.
   turn.orders.push({ kind: 'save', instance: { ...record }, endedAtMs, cost });
@@ -70,10 +73,25 @@ export function endInstance(turn: FleetTurn, record: InstanceRecord, reason: str
 
 /** The machine is no more: it is forgotten, its cost kept, its node given up. */
 export function bury(turn: FleetTurn, record: InstanceRecord, reason: string): void {
-  const { state } = turn;
-  const pool = state.pools.get(record.pool);
-  if (pool !== undefined) pool.spentGone += costOf(record, pool.spec, turn.nowMs);
-  enter(turn, record, { phase: 'gone', reason });
+  const pool = turn.state.pools.get(record.pool);
+  const cost = pool === undefined ? 0 : costOf(record, pool.spec, turn.nowMs);
+  if (pool !== undefined) pool.spentGone += cost;
+  forget(turn, record, { reason, cost });
+}
+
+/** It never was there, and costs nothing. */
+export function strike(turn: FleetTurn, record: InstanceRecord, reason: string): void {
+  forget(turn, record, { reason, cost: 0 });
+}
+
+function forget(
+  turn: FleetTurn,
+  record: InstanceRecord,
+  options: { reason: string; cost: number },
+): void {
+  const { state, nowMs } = turn;
+  Object.assign(record, { phase: 'gone', sinceMs: nowMs, reason: options.reason });
+  saveWith(turn, record, options.cost);
   state.instances.delete(record.instance);
   turn.orders.push({ kind: 'forget', instance: record.instance, node: record.node });
 }

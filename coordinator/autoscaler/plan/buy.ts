@@ -1,6 +1,10 @@
 /** Which machines are made for what is missing, and what keeps them from being made. */
 import type { FleetInputs, FleetInstance, FleetOffer, FleetPlan, FleetPool } from './inputs.ts';
 import { lookAgain, secondsText } from './inputs.ts';
+import type { RankedOffer } from './rank.ts';
+import { rankOffers } from './rank.ts';
+import type { Spending } from './spend.ts';
+import { dollars, leastLifeMs } from './spend.ts';
 import type { Want } from './wants.ts';
 import { countCarriers, takeByOne } from './wants.ts';
 
@@ -16,6 +20,9 @@ export interface Purchase {
   horizonMs: number;
   /** Made even when no work asks for them: minimum and spares. */
   spares: number;
+  spending: Spending;
+  /** Dollars that may be committed; infinite without a cap in all. */
+  free: number;
 }
 
 export interface Bought {
@@ -34,7 +41,9 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
   let sparesLeft = purchase.spares;
   let heldBack: string | null = null;
   const budget = createBudget(purchase);
-  for (const offer of pool.offers) {
+  if (wants.every(({ places }) => places <= 0) && sparesLeft === 0) return { missing, heldBack };
+  for (const ranked of rankOffers(inputs, pool, { wants, horizonMs })) {
+    const { offer } = ranked;
     const carrier = { ...offer.shape, images: pool.images, namespaces: pool.namespaces };
     const carriers = countCarriers(wants, carrier, horizonMs);
     const count = Math.max(carriers, sparesLeft);
@@ -47,6 +56,10 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
     if (nowMs < offer.pausedUntilMs) {
       lookAgain(plan, offer.pausedUntilMs);
       paused.push(`${offer.pauseReason} ${againIn(offer.pausedUntilMs - nowMs)}`);
+      continue;
+    }
+    if (ranked.isHopeless) {
+      paused.push(`${ranked.reason} Hardly anything would be finished on ${offer.id}.`);
       continue;
     }
     const limits: [number, string][] = [
@@ -66,7 +79,7 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
         pool: pool.pool,
         offer: offer.id,
         count: made,
-        reason: describe(count, { pool, offer, paused }),
+        reason: describe(count, { pool, ranked, paused }),
       });
     }
     if (made < count) heldBack = why;
@@ -80,12 +93,14 @@ export function buy(plan: FleetPlan, purchase: Purchase): Bought {
 
 function describe(
   count: number,
-  options: { pool: FleetPool; offer: FleetOffer; paused: readonly string[] },
+  options: { pool: FleetPool; ranked: RankedOffer; paused: readonly string[] },
 ): string {
-  const { pool, offer, paused } = options;
+  const { pool, ranked, paused } = options;
+  const { offer, reason } = ranked;
   const what = pool.offers.length > 1 ? ` of ${offer.id}` : '';
   const instead = paused.length > 0 ? ` ${paused.join(' ')}` : '';
-  return `The queue is worth ${count} instances${what} more than are there or booting.${instead}`;
+  const costs = reason === null ? '' : ` ${reason}`;
+  return `The queue is worth ${count} instances${what} more than are there or booting.${instead}${costs}`;
 }
 
 /**
@@ -121,56 +136,39 @@ function timesText(times: number): string {
   return times === 1 ? 'the last time' : `${times} times in a row`;
 }
 
-/** What the spend caps leave; commitments count, so that a burst cannot pass them. */
+/** What the spend caps leave; what is bought now counts, so that a burst cannot pass them. */
 function createBudget(purchase: Purchase): {
   limit(offer: FleetOffer): [number, string];
   take(offer: FleetOffer, count: number): void;
 } {
-  const { pool, present, inputs } = purchase;
-  let perHour = present.reduce((sum, one) => sum + one.pricePerHour, 0);
-  // Each that is there is paid for at least until it could be given back.
-  let committed =
-    pool.spent +
-    present
-      .filter(({ state }) => state === 'booting')
-      .reduce(
-        (sum, one) => sum + (one.pricePerHour * leastMs(inputs, pool, one.offer)) / hourMs,
-        0,
-      );
+  const { pool, inputs, spending } = purchase;
+  const { spendPerHourMax, spendTotalMax } = pool;
+  let { perHour } = spending;
+  let free = purchase.free;
+  const costOf = (offer: FleetOffer): number =>
+    (offer.pricePerHour * leastLifeMs(inputs, pool, offer)) / hourMs;
+  const unlimited = Number.POSITIVE_INFINITY;
   return {
     limit(offer) {
-      if (offer.pricePerHour === 0) return [Number.POSITIVE_INFINITY, ''];
-      const { spendPerHourMax, spendTotalMax } = pool;
+      if (offer.pricePerHour === 0) return [unlimited, ''];
       const byHour =
         spendPerHourMax === null
-          ? Number.POSITIVE_INFINITY
+          ? unlimited
           : Math.floor((spendPerHourMax - perHour) / offer.pricePerHour + 1e-9);
-      const each = (offer.pricePerHour * leastMs(inputs, pool, offer.id)) / hourMs;
-      const inAll =
-        spendTotalMax === null
-          ? Number.POSITIVE_INFINITY
-          : Math.floor((spendTotalMax - committed) / each + 1e-9);
+      const each = costOf(offer);
+      const inAll = spendTotalMax === null ? unlimited : Math.floor(free / each + 1e-9);
       return byHour <= inAll
-        ? [
-            byHour,
-            `The pool may cost $${spendPerHourMax} an hour; it costs $${perHour.toFixed(2)}.`,
-          ]
+        ? [byHour, `The pool may cost $${spendPerHourMax} an hour; it costs ${dollars(perHour)}.`]
         : [
             inAll,
-            `The pool may cost $${spendTotalMax} in all; $${pool.spent.toFixed(2)} are spent.`,
+            `The pool may cost $${spendTotalMax} in all; ${dollars(pool.spent)} are spent, what is there needs up to ${dollars(spending.kept)} more until it has ended, and one of ${offer.id} costs at least ${dollars(each)}.`,
           ];
     },
     take(offer, count) {
       perHour += offer.pricePerHour * count;
-      committed += (count * offer.pricePerHour * leastMs(inputs, pool, offer.id)) / hourMs;
+      free -= count * costOf(offer);
     },
   };
-}
-
-/** A machine costs at least its boot and a boot's worth of use, or what the cloud bills at least. */
-function leastMs(inputs: FleetInputs, pool: FleetPool, id: string): number {
-  const bootMs = pool.offers.find((offer) => offer.id === id)?.bootMs ?? 0;
-  return Math.max(pool.billingFloorMs, (1 + inputs.settings.idleBoots) * bootMs);
 }
 
 function againIn(leftMs: number): string {

@@ -3,6 +3,7 @@ import type { ImageDigest, InstanceId, NamespaceName, NodeId } from '../../../pr
 import type { IsolationLevel } from '../../../protocol/wire/task.ts';
 import type { DemandRow } from '../../core/views.ts';
 import type { InstanceOffer, InstanceShape } from '../provider-port.ts';
+import type { Interruptions } from './interruptions.ts';
 import type { Level } from './levels.ts';
 
 /** A kind of machine that the fleet may make, with its limits and what is known of it. */
@@ -24,6 +25,8 @@ export interface FleetPool {
   readonly spendTotalMax: number | null;
   /** Dollars that it has cost, its present instances included. */
   readonly spent: number;
+  /** Dollars an hour of machines that nobody asked for and that are being ended. */
+  readonly orphansPerHour: number;
   /** Images of its nodes. */
   readonly images: readonly ImageDigest[];
   /** Whose work it does; null for every namespace. */
@@ -46,6 +49,8 @@ export interface FleetOffer extends InstanceOffer {
   readonly failures: number;
   /** Times that the cloud had none, or took one back, since it last granted one. */
   readonly refusals: number;
+  /** How often its machines were taken back lately. */
+  readonly interruptions: Interruptions;
   /** Nothing is made of it before then; what failed says why. */
   readonly pausedUntilMs: number;
   readonly pauseReason: string;
@@ -74,6 +79,8 @@ export interface FleetInstance {
   /** Since when it holds nothing; null while it holds something or has not joined. */
   readonly idleSinceMs: number | null;
   readonly drainingSinceMs: number | null;
+  /** Its end was asked for. */
+  readonly isEnding: boolean;
   /** Imagery that no other node has. */
   readonly uniqueCacheBytes: number;
 }
@@ -109,6 +116,25 @@ export interface FleetSettings {
   readonly waitSlack: number;
   /** Instances booting at once of an offer that has never booted: a broken image buys no more. */
   readonly unprovenBootsMax: number;
+  /**
+   * For a machine to finish what it holds when a spend cap stops it, as long as nine of ten tasks take,
+   * within these; then that returns to the queue.
+   */
+  readonly capDrainMsMin: number;
+  readonly capDrainMsMax: number;
+  /** From telling a cloud to end a machine until it is not paid for any more, one try that fails included. */
+  readonly endMsMax: number;
+  /** A machine goes on while a cap in all leaves so much more for it. */
+  readonly goOnMs: number;
+  /** Of what a cap in all leaves, so much is not spent before it is known how long tasks are. */
+  readonly unmeasuredShare: number;
+  /** Expected life of a spot machine of which nothing is known, and how much time seen it counts as. */
+  readonly spotLifeMsGuess: number;
+  readonly spotGuessWeightMs: number;
+  /** After so long an interruption counts half. */
+  readonly interruptionHalfLifeMs: number;
+  /** An offer that is taken back so often that it finishes less of what is paid for is not made. */
+  readonly finishedShareMin: number;
 }
 
 /** The defaults. */
@@ -121,6 +147,16 @@ export const defaultFleetSettings: Readonly<FleetSettings> = Object.freeze({
   waitBootsMax: 2,
   waitSlack: 1.25,
   unprovenBootsMax: 50,
+  // As long as a spot notice: what clouds think long enough to finish.
+  capDrainMsMin: 120_000,
+  capDrainMsMax: 3_600_000,
+  endMsMax: 60_000,
+  goOnMs: 60_000,
+  unmeasuredShare: 0.5,
+  spotLifeMsGuess: 86_400_000,
+  spotGuessWeightMs: 600_000,
+  interruptionHalfLifeMs: 3_600_000,
+  finishedShareMin: 0.1,
 });
 
 export interface FleetInputs {
@@ -136,7 +172,9 @@ export interface FleetInputs {
 export type FleetDecision =
   | { kind: 'create'; pool: string; offer: string; count: number; reason: string }
   | { kind: 'drain'; instance: InstanceId; node: NodeId; reason: string }
-  | { kind: 'undrain'; instance: InstanceId; node: NodeId; reason: string };
+  | { kind: 'undrain'; instance: InstanceId; node: NodeId; reason: string }
+  /** At once, whatever it holds: a spend cap has no time left. */
+  | { kind: 'end'; instance: InstanceId; reason: string };
 
 /** What a pool's decisions rest on; kept for `explain fleet`. */
 export interface PoolOutlook {

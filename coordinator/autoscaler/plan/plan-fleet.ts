@@ -4,9 +4,19 @@
  * calls it again when something has changed.
  */
 
+import type { InstanceShape } from '../provider-port.ts';
 import { buy } from './buy.ts';
-import type { FleetDecision, FleetInputs, FleetInstance, FleetPlan, FleetPool } from './inputs.ts';
+import type {
+  FleetDecision,
+  FleetInputs,
+  FleetInstance,
+  FleetPlan,
+  FleetPool,
+  OtherCapacity,
+} from './inputs.ts';
 import { retire } from './retire.ts';
+import type { Spending } from './spend.ts';
+import { callBackCost, findSpending } from './spend.ts';
 import type { Want } from './wants.ts';
 import { describeWork, findHorizonMs, listWants, takeByOne } from './wants.ts';
 
@@ -18,8 +28,32 @@ export function planFleet(inputs: FleetInputs): FleetPlan {
     work: describeWork(inputs),
     lookAgainMs: null,
   };
-  for (const pool of inputs.pools) planPool(plan, inputs, pool);
+  const budgets = inputs.pools.map((pool) => ({ pool, spending: findSpending(inputs, pool) }));
+  const left = withoutStopped(plan, inputs, budgets);
+  for (const budget of budgets) planPool(plan, left, { budget, budgets });
   return plan;
+}
+
+/** What a cap stops counts no longer, and its places are wanted elsewhere. */
+function withoutStopped(
+  plan: FleetPlan,
+  inputs: FleetInputs,
+  budgets: readonly PoolBudget[],
+): FleetInputs {
+  const spendings = budgets.map(({ spending }) => spending);
+  if (spendings.every(({ stops }) => stops.length === 0)) return inputs;
+  for (const { stops } of spendings) plan.decisions.push(...stops);
+  const instances = inputs.instances.map((one): FleetInstance => {
+    const isStopped = spendings.some(({ stopped }) => stopped.has(one.instance));
+    return isStopped ? { ...one, state: 'leaving' } : one;
+  });
+  return { ...inputs, instances };
+}
+
+/** A pool and what its caps leave. */
+interface PoolBudget {
+  readonly pool: FleetPool;
+  readonly spending: Spending;
 }
 
 interface Roster {
@@ -29,52 +63,71 @@ interface Roster {
   needed: number;
   live: number;
   undrained: FleetInstance[];
+  /** Dollars for new machines, after what calling drains off takes. */
+  free: number;
 }
 
 /**
  * By this pool's own horizon: what machines that boot in a second are worth says nothing of those
  * that take minutes. All that is there comes before all that could be, whatever the order of pools.
  */
-function planPool(plan: FleetPlan, inputs: FleetInputs, pool: FleetPool): void {
+function planPool(
+  plan: FleetPlan,
+  inputs: FleetInputs,
+  options: { budget: PoolBudget; budgets: readonly PoolBudget[] },
+): void {
+  const { budget, budgets } = options;
+  const { pool, spending } = budget;
   const wants = listWants(inputs);
   const horizonMs = findHorizonMs(inputs, pool);
   for (const other of inputs.others) takeByOne(wants, other, horizonMs);
-  const rosters = inputs.pools.map((each) =>
-    takeByPresent(inputs, { pool: each, wants, horizonMs }),
-  );
+  const rosters = budgets.map((each) => takeByPresent(inputs, { ...each, wants, horizonMs }));
   takeByOrdered(plan, inputs, { wants, horizonMs });
-  const roster = rosters[inputs.pools.indexOf(pool)];
-  if (roster !== undefined) decidePool(plan, { inputs, pool, wants, horizonMs, roster });
+  const roster = rosters[budgets.indexOf(budget)];
+  if (roster === undefined) return;
+  decidePool(plan, { inputs, pool, wants, horizonMs, roster, spending });
 }
 
 /** Working machines take work first, the busy ones before the idle; then those that boot. */
 function takeByPresent(
   inputs: FleetInputs,
-  options: { pool: FleetPool; wants: readonly Want[]; horizonMs: number },
+  options: PoolBudget & { wants: readonly Want[]; horizonMs: number },
 ): Roster {
   const { pool, wants, horizonMs } = options;
-  const present = inputs.instances.filter((one) => one.pool === pool.pool);
-  const working = present
-    .filter(({ state }) => state === 'working')
-    .sort((one, other) => other.held - one.held);
-  const booting = present.filter(({ state }) => state === 'booting');
+  const present: FleetInstance[] = [];
+  const working: FleetInstance[] = [];
+  const booting: FleetInstance[] = [];
+  const draining: FleetInstance[] = [];
+  for (const one of inputs.instances) {
+    if (one.pool !== pool.pool) continue;
+    present.push(one);
+    if (one.state === 'working') working.push(one);
+    else if (one.state === 'booting') booting.push(one);
+    else if (one.state === 'draining') draining.push(one);
+  }
+  working.sort((one, other) => other.held - one.held);
+  const toCarrier = createCarriers(pool);
   const roster: Roster = {
     present,
     working,
     needed: 0,
     live: working.length + booting.length,
     undrained: [],
+    free: options.spending.free,
   };
-  for (const one of [...working, ...booting]) {
-    const used = takeByOne(wants, carrierOf(pool, one), horizonMs);
-    if (used > 0 || one.held > 0) roster.needed += 1;
+  for (const some of [working, booting]) {
+    for (const one of some) {
+      const used = takeByOne(wants, toCarrier(one), horizonMs);
+      if (used > 0 || one.held > 0) roster.needed += 1;
+    }
   }
   // Work came back: a drain is called off before anything is made, latest drained first.
-  const draining = present
-    .filter(({ state }) => state === 'draining')
-    .sort((one, other) => (other.drainingSinceMs ?? 0) - (one.drainingSinceMs ?? 0));
-  for (const one of isOverspent(pool) ? [] : draining) {
-    if (takeByOne(wants, carrierOf(pool, one), horizonMs) === 0) continue;
+  draining.sort((one, other) => (other.drainingSinceMs ?? 0) - (one.drainingSinceMs ?? 0));
+  for (const one of draining) {
+    const cost = callBackCost(inputs, pool, one);
+    if (cost > roster.free) continue;
+    if (takeByOne(wants, toCarrier(one), horizonMs) === 0) continue;
+    roster.free -= cost;
     roster.undrained.push(one);
     roster.needed += 1;
     roster.live += 1;
@@ -93,18 +146,25 @@ function takeByOrdered(
     const pool = inputs.pools.find((one) => one.pool === decision.pool);
     const offer = pool?.offers.find(({ id }) => id === decision.offer);
     if (pool === undefined || offer === undefined) continue;
+    const carrier = createCarriers(pool)(offer);
     for (let made = 0; made < decision.count; made += 1) {
-      takeByOne(options.wants, carrierOf(pool, offer), options.horizonMs);
+      takeByOne(options.wants, carrier, options.horizonMs);
     }
   }
 }
 
-function carrierOf(pool: FleetPool, one: Pick<FleetInstance, 'shape'>) {
-  return { ...one.shape, images: pool.images, namespaces: pool.namespaces };
-}
-
-function isOverspent(pool: FleetPool): boolean {
-  return pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax;
+/** A pool has many machines and few shapes. */
+function createCarriers(pool: FleetPool): (one: Pick<FleetInstance, 'shape'>) => OtherCapacity {
+  const { images, namespaces } = pool;
+  const carriers = new Map<InstanceShape, OtherCapacity>();
+  return ({ shape }) => {
+    let carrier = carriers.get(shape);
+    if (carrier === undefined) {
+      carrier = { ...shape, images, namespaces };
+      carriers.set(shape, carrier);
+    }
+    return carrier;
+  };
 }
 
 function decidePool(
@@ -115,10 +175,11 @@ function decidePool(
     wants: readonly Want[];
     horizonMs: number;
     roster: Roster;
+    spending: Spending;
   },
 ): void {
-  const { inputs, pool, wants, horizonMs, roster } = options;
-  const { present, working, live } = roster;
+  const { inputs, pool, wants, horizonMs, roster, spending } = options;
+  const { present, working, live, free } = roster;
   const decisions: FleetDecision[] = plan.decisions;
   for (const { instance, node } of roster.undrained) {
     if (node === null) continue;
@@ -127,8 +188,9 @@ function decidePool(
   }
   const kept = Math.max(pool.instancesMin, roster.needed + pool.warm);
   const spares = Math.max(0, Math.min(pool.instancesMax, kept) - live);
-  const { missing, heldBack } = buy(plan, { inputs, pool, present, wants, horizonMs, spares });
-  const keep = isOverspent(pool) ? 0 : Math.min(pool.instancesMax, kept);
+  const purchase = { inputs, pool, present, wants, horizonMs, spares, spending, free };
+  const { missing, heldBack } = buy(plan, purchase);
+  const keep = Math.min(pool.instancesMax, kept);
   const waiting = retire(plan, { inputs, pool, working, live, keep });
   const draining = present.filter(({ state }) => state === 'draining').length;
   const needed = Math.min(pool.instancesMax, roster.needed + missing);
@@ -144,7 +206,7 @@ function decidePool(
     waiting,
     draining: draining - roster.undrained.length,
     horizonSeconds: horizonMs / 1000,
-    pricePerHour: present.reduce((sum, one) => sum + one.pricePerHour, 0),
-    heldBack,
+    pricePerHour: spending.perHour,
+    heldBack: spending.reason ?? heldBack,
   });
 }

@@ -20,10 +20,7 @@ export function retire(
 ): number {
   const { inputs, pool, working, live, keep } = options;
   const { nowMs } = inputs;
-  if (pool.spendTotalMax !== null && pool.spent >= pool.spendTotalMax) {
-    stopSpending(plan, pool, working);
-    return 0;
-  }
+  if (live <= keep) return 0;
   const idle = working
     .flatMap((one) =>
       one.idleSinceMs === null || one.held > 0 || one.node === null
@@ -71,12 +68,4 @@ function findDueMs(
     one.requestedAtMs + pool.billingFloorMs,
     waitMs ?? Number.NEGATIVE_INFINITY,
   );
-}
-
-/** Busy ones, too: they finish what they hold and take nothing more. */
-function stopSpending(plan: FleetPlan, pool: FleetPool, working: readonly FleetInstance[]): void {
-  const reason = `The pool has spent the $${pool.spendTotalMax} that it may cost in all.`;
-  for (const { instance, node } of working) {
-    if (node !== null) plan.decisions.push({ kind: 'drain', instance, node, reason });
-  }
 }

@@ -64,6 +64,17 @@ export function findBootMs(pool: FleetPool): number {
   return pool.offers[0]?.bootMs ?? Number.POSITIVE_INFINITY;
 }
 
+/** Length of a task, by what is left to do of each group; the guess when nothing is. */
+export function typicalTaskMs(wants: readonly Want[], settings: FleetSettings): number {
+  let workMs = 0;
+  let weightedMs = 0;
+  for (const want of wants) {
+    workMs += want.workMs;
+    weightedMs += want.workMs * valueGroup(want.row, settings).taskMs;
+  }
+  return workMs > 0 ? weightedMs / workMs : settings.unknownRuntimeMs;
+}
+
 function valueGroup(
   row: DemandRow,
   settings: FleetSettings,
@@ -140,7 +151,7 @@ function takeShare(
 }
 
 /** Tasks of a group that a carrier runs at once; 0 when it cannot run them at all. */
-function placesOn(row: DemandRow, carrier: OtherCapacity): number {
+export function placesOn(row: DemandRow, carrier: OtherCapacity): number {
   if (!carrier.images.includes(row.imageDigest)) return 0;
   if (carrier.namespaces !== null && !carrier.namespaces.includes(row.namespace)) return 0;
   if (!isAtLeast(carrier.isolation, row.isolationMin)) return 0;

@@ -21,10 +21,9 @@ export interface Machine {
   endedAtMs: number | null;
   /** The cloud takes it back then. */
   takenBackAtMs: number | null;
-  noticed: boolean;
   /** What its node was told, and what it does. */
   draining: { sinceMs: number; by: 'node' | 'autoscaler' } | null;
-  readonly tasks: Set<number>;
+  running: { readonly task: number; readonly sinceMs: number; readonly endsAtMs: number } | null;
   idleSinceMs: number;
 }
 
@@ -59,16 +58,26 @@ export const calm: CloudFaults = {
 export const bootSpread = [0.8, 1.2] as const;
 /** Between a spot notice and the end. */
 const noticeMs = 120_000;
+/** How long a listing still shows what has ended. */
+const goneShownMs = 60_000;
 
 export function createCloud(faults: CloudFaults, random: RandomState) {
+  /** All that ever were. */
   const machines = new Map<InstanceId, Machine>();
+  const live = new Set<Machine>();
+  /** All that a listing may still show. */
+  const listed = new Set<Machine>();
   const isAway = (nowMs: number): boolean =>
     faults.away !== null && nowMs >= faults.away[0] && nowMs < faults.away[1];
   const chance = (share: number): boolean => share > 0 && nextFloat(random) < share;
   return {
     machines,
     isAway,
-    live: (): Machine[] => [...machines.values()].filter(({ endedAtMs }) => endedAtMs === null),
+    live: live as ReadonlySet<Machine>,
+    end(machine: Machine, nowMs: number): void {
+      machine.endedAtMs ??= nowMs;
+      live.delete(machine);
+    },
     create(
       instance: InstanceId,
       offer: string,
@@ -79,7 +88,7 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
       if (chance(faults.stockout)) return { failure: 'stockout', mayHaveMade: false };
       const [least, most] = bootSpread;
       const bootMs = faults.bootMs * (least + (most - least) * nextFloat(random));
-      machines.set(instance, {
+      const machine: Machine = {
         instance,
         node: `node-of-${instance}` as NodeId,
         offer,
@@ -87,11 +96,13 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
         joinsAtMs: chance(faults.neverJoins) ? Number.POSITIVE_INFINITY : nowMs + bootMs,
         endedAtMs: null,
         takenBackAtMs: null,
-        noticed: false,
         draining: null,
-        tasks: new Set(),
+        running: null,
         idleSinceMs: nowMs + bootMs,
-      });
+      };
+      machines.set(instance, machine);
+      live.add(machine);
+      listed.add(machine);
       return chance(faults.lostAnswer) ? { failure: 'unavailable', mayHaveMade: true } : null;
     },
     /** Null when it does not answer. */
@@ -100,12 +111,16 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
       const found = new Map<InstanceId, ListedInstance>();
       if (chance(faults.listEmpty)) return found;
       const seenAtMs = nowMs - faults.listLagMs;
-      for (const machine of machines.values()) {
+      for (const machine of listed) {
         if (machine.madeAtMs > seenAtMs) continue;
-        if (machine.endedAtMs !== null && machine.endedAtMs <= seenAtMs) continue;
+        const isGone = machine.endedAtMs !== null && machine.endedAtMs <= seenAtMs;
+        if (isGone && seenAtMs - (machine.endedAtMs ?? 0) > goneShownMs) {
+          listed.delete(machine);
+          continue;
+        }
         found.set(machine.instance, {
           handle: `handle-${machine.instance}`,
-          state: machine.joinsAtMs <= seenAtMs ? 'running' : 'pending',
+          state: isGone ? 'gone' : machine.joinsAtMs <= seenAtMs ? 'running' : 'pending',
           launchedAtMs: machine.madeAtMs,
           offer: machine.offer,
           interrupted:
@@ -114,16 +129,19 @@ export function createCloud(faults: CloudFaults, random: RandomState) {
       }
       return found;
     },
-    /** Notices and takes back what a storm hits. */
-    storm(nowMs: number, stepMs: number): void {
+    /** Notices what a storm hits: agents that are there see it at once, and drain. Tells whether any is hit. */
+    storm(nowMs: number, stepMs: number): boolean {
+      let hasHit = false;
       for (const atMs of faults.storms) {
         if (atMs < nowMs || atMs >= nowMs + stepMs) continue;
-        for (const machine of machines.values()) {
-          if (machine.endedAtMs === null && machine.offer === 'spot') {
-            machine.takenBackAtMs ??= nowMs + noticeMs;
-          }
+        for (const machine of live) {
+          if (machine.offer !== 'spot') continue;
+          machine.takenBackAtMs ??= nowMs + noticeMs;
+          if (machine.joinsAtMs <= nowMs) machine.draining = { sinceMs: nowMs, by: 'node' };
+          hasHit = true;
         }
       }
+      return hasHit;
     },
   };
 }

@@ -1,9 +1,6 @@
 /** What a run must keep whatever happens to it, in words for those it broke. */
 import type { FleetResult, FleetScenario } from './run-fleet.ts';
 
-/** A machine that has run into the cap finishes what it holds and leaves. */
-const lastSecondsMax = 120 + 10;
-
 export function findBrokenPromises(scenario: FleetScenario, result: FleetResult): string[] {
   const { spendPerHourMax = null, spendTotalMax = null, warm = 0 } = scenario.pool ?? {};
   const broken: string[] = [];
@@ -15,18 +12,20 @@ export function findBrokenPromises(scenario: FleetScenario, result: FleetResult)
   promise(result.leaked === 0, `${result.leaked} machines leaked`);
   promise(result.busyKilled === 0, `${result.busyKilled} busy machines were killed`);
   promise(result.live <= warm, 'it never came back to no machine');
+  promise(spendTotalMax !== null || result.capReturned === 0, 'tasks were returned without a cap');
   promise(
     !result.done || makespan >= bound,
     `done after ${makespan} s, before the bound, ${bound}`,
   );
   promise(
-    spendPerHourMax === null || result.pricePerHourMax <= spendPerHourMax,
+    spendPerHourMax === null || result.pricePerHourMax <= spendPerHourMax + 1e-9,
     `it cost $${result.pricePerHourMax} an hour`,
   );
-  const overshoot = (result.pricePerHourMax * lastSecondsMax) / 3600;
+  // Billed by the second, a minute at least; a cap is never passed, by no second.
+  promise(spendTotalMax === null || result.spent <= spendTotalMax, `it cost $${result.spent}`);
   promise(
-    spendTotalMax === null || result.spent <= spendTotalMax + overshoot,
-    `it cost $${result.spent}`,
+    result.believed >= result.spent - 1e-9,
+    `it cost $${result.spent}, and the fleet knows of $${result.believed}`,
   );
   return broken;
 }

@@ -5,6 +5,7 @@
 import type {
   FleetOrder,
   FleetState,
+  FleetView,
   InstanceRecord,
   PoolSpec,
   SeenNode,
@@ -12,6 +13,7 @@ import type {
 import {
   createFleetState,
   defaultLifecycleSettings,
+  spentBy,
 } from '../../../coordinator/autoscaler/lifecycle/state.ts';
 import { stepFleet } from '../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../coordinator/autoscaler/plan/inputs.ts';
@@ -47,6 +49,8 @@ export interface FleetScenario {
 
 export interface FleetResult {
   done: boolean;
+  /** Of all tasks. */
+  doneShare: number;
   machineSeconds: number;
   wastedSeconds: number;
   firstTaskSeconds: number;
@@ -54,17 +58,22 @@ export interface FleetResult {
   /** No rule can end sooner: see `bound.ts`. */
   boundSeconds: number;
   machines: number;
-  /** Dollars in all, and an hour at the worst. */
+  /** Dollars in all, as the cloud bills them; as the fleet believes; and an hour at the worst. */
   spent: number;
+  believed: number;
   pricePerHourMax: number;
   /** Alive at the end. */
   live: number;
   /** Of these, those known to nobody. */
   leaked: number;
   busyKilled: number;
+  /** Tasks that a cap in all has taken from a machine. */
+  capReturned: number;
 }
 
 const stepMs = 1_000;
+/** Without a machine for so long, a pool at its cap has stopped for good. */
+const spentQuietMs = 300_000;
 const onDemandPrice = 1;
 const image = 'sha256:sim' as ImageDigest;
 const shape = {
@@ -83,7 +92,16 @@ const offerOf = (id: string, pricePerHour: number): InstanceOffer => ({
   pricePerHour,
 });
 
-export function runFleet(scenario: FleetScenario, seed: number, decide: Policy): FleetResult {
+/**
+ * `quietLookMs`: between two looks while nothing happens; whatever happens is looked at in the same
+ * second, and the world goes on second by second all the same.
+ */
+export function runFleet(
+  scenario: FleetScenario,
+  seed: number,
+  decide: Policy,
+  { quietLookMs = stepMs }: { quietLookMs?: number } = {},
+): FleetResult {
   const random = seedRandom(seed);
   const tasks = scenario.tasks(random);
   const cloud = createCloud(scenario.faults, random);
@@ -135,6 +153,8 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
         isAsking: false,
         absences: 0,
         interrupted: false,
+        isAsked: true,
+        hasLeft: false,
         ending: null,
       });
     }
@@ -143,22 +163,31 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   let state = open(0);
   let crashing = false;
   let busyKilled = 0;
+  let capReturned = 0;
+  const endedByCap = new Set<InstanceId>();
+  const departed = new Map<InstanceId, SeenNode>();
   const waiting: number[] = [];
-  const left = tasks.map(({ runMs }) => runMs);
   let arrived = 0;
   let finished = 0;
   let firstAtMs: number | null = null;
   let lastAtMs = 0;
   let pricePerHourMax = 0;
   let meanMs: number | null = null;
+  /** Of finished tasks, the shortest first. */
+  const runs: number[] = [];
   const endMachine = (machine: Machine, nowMs: number, isOurs: boolean): void => {
-    if (isOurs && machine.endedAtMs === null && machine.tasks.size > 0) busyKilled += 1;
-    for (const task of machine.tasks) {
-      left[task] = tasks[task]?.runMs ?? 0;
-      waiting.unshift(task);
+    if (isOurs && machine.running !== null) {
+      if (endedByCap.has(machine.instance)) capReturned += 1;
+      else busyKilled += 1;
     }
-    machine.tasks.clear();
-    machine.endedAtMs ??= nowMs;
+    if (machine.running !== null) waiting.unshift(machine.running.task);
+    if (machine.joinsAtMs <= nowMs) {
+      // A node that holds something when its machine ends says no goodbye.
+      departed.set(machine.instance, goneNode(machine, nowMs));
+    }
+    machine.running = null;
+    hasHappened = true;
+    cloud.end(machine, nowMs);
   };
   const perform = (orders: readonly FleetOrder[], nowMs: number): void => {
     // A crash loses all orders from some point on, the memory, and every answer under way.
@@ -172,7 +201,7 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   const performOne = (order: FleetOrder, nowMs: number): void => {
     switch (order.kind) {
       case 'save':
-        rows.set(order.instance.instance, { ...order.instance });
+        rows.set(order.instance.instance, order.instance);
         costs.set(order.instance.instance, order.cost);
         return;
       case 'create': {
@@ -201,66 +230,94 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       }
       case 'drain':
       case 'undrain':
-        for (const machine of cloud.live()) {
-          if (machine.node !== order.node) continue;
+        for (const machine of cloud.live) {
+          if (machine.node !== order.node || machine.draining?.by === 'node') continue;
           machine.draining = order.kind === 'drain' ? { sinceMs: nowMs, by: 'autoscaler' } : null;
         }
         return;
       default:
     }
   };
+  let hasHappened = true;
+  let lookedAtMs = 0;
+  let quietMs = 0;
   let nowMs = 0;
   for (; nowMs < (scenario.hoursMax ?? 24) * 3_600_000; nowMs += stepMs) {
-    while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) waiting.push(arrived++);
-    cloud.storm(nowMs, stepMs);
-    for (const machine of cloud.live()) {
+    while (arrived < tasks.length && (tasks[arrived]?.atMs ?? 0) <= nowMs) {
+      waiting.push(arrived++);
+      hasHappened = true;
+    }
+    if (cloud.storm(nowMs, stepMs)) hasHappened = true;
+    for (const machine of cloud.live) {
       if (machine.takenBackAtMs !== null && nowMs >= machine.takenBackAtMs) {
         endMachine(machine, nowMs, false);
         continue;
       }
-      for (const task of machine.tasks) {
-        left[task] = (left[task] ?? 0) - stepMs;
-        if ((left[task] ?? 0) > 0) continue;
-        machine.tasks.delete(task);
+      if (machine.running !== null && nowMs >= machine.running.endsAtMs) {
+        const runMs = tasks[machine.running.task]?.runMs ?? 0;
+        machine.running = null;
+        hasHappened = true;
         machine.idleSinceMs = nowMs;
         finished += 1;
         lastAtMs = nowMs;
-        const runMs = tasks[task]?.runMs ?? 0;
         meanMs = meanMs === null ? runMs : meanMs + 0.2 * (runMs - meanMs);
+        insertSorted(runs, runMs);
       }
-      const isReady = machine.joinsAtMs <= nowMs && machine.draining === null;
-      if (isReady && machine.tasks.size === 0) {
+      const hasJoined = machine.joinsAtMs <= nowMs;
+      if (hasJoined && machine.joinsAtMs > nowMs - stepMs) hasHappened = true;
+      const isReady = hasJoined && machine.draining === null;
+      if (isReady && machine.running === null) {
         const task = waiting.shift();
         if (task !== undefined) {
-          machine.tasks.add(task);
+          const endsAtMs = nowMs + (tasks[task]?.runMs ?? 0);
+          machine.running = { task, sinceMs: nowMs, endsAtMs };
+          hasHappened = true;
           firstAtMs ??= nowMs;
         }
       }
       // A drained node leaves, and its machine with it, as an agent ends its machine's job.
       if (
         machine.draining !== null &&
-        machine.tasks.size === 0 &&
+        machine.running === null &&
         nowMs - machine.draining.sinceMs > 5_000
       ) {
         endMachine(machine, nowMs, false);
       }
     }
     crashing = scenario.crashes.some((atMs) => atMs >= nowMs && atMs < nowMs + stepMs);
-    perform(stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs), nowMs);
-    crashing = false;
-    const live = cloud.live();
-    pricePerHourMax = Math.max(
-      pricePerHourMax,
-      live.reduce((sum, machine) => sum + priceOf(machine), 0),
-    );
+    if (hasHappened || crashing || nowMs >= lookedAtMs + quietLookMs) {
+      hasHappened = false;
+      lookedAtMs = nowMs;
+      const orders = stepFleet(state, { kind: 'looked', view: view(nowMs) }, nowMs);
+      for (const decision of state.plan?.decisions ?? []) {
+        if (decision.kind === 'end') endedByCap.add(decision.instance);
+      }
+      // What it has done is a change that it sees at its next look.
+      if (orders.length > 0) hasHappened = true;
+      perform(orders, nowMs);
+      crashing = false;
+    }
+    let perHour = 0;
+    for (const machine of cloud.live) perHour += priceOf(machine);
+    pricePerHourMax = Math.max(pricePerHourMax, perHour);
     const { spendTotalMax, warm } = spec;
+    const isCalm = cloud.live.size <= warm && state.instances.size <= warm;
+    quietMs = isCalm ? quietMs + stepMs : 0;
     // Whatever is left when a pool may cost no more, stays left.
-    const isSpent = spendTotalMax !== null && firstAtMs !== null;
-    const isOver = finished === tasks.length || isSpent;
-    if (isOver && live.length <= warm && state.instances.size <= warm) break;
+    const isSpent = spendTotalMax !== null && firstAtMs !== null && quietMs >= spentQuietMs;
+    if (isCalm && (finished === tasks.length || isSpent)) break;
   }
   function view(now: number) {
-    const running = cloud.live().filter((machine) => machine.tasks.size > 0).length;
+    let running = 0;
+    let ranMs = 0;
+    const nodes: FleetView['nodes'][number][] = [];
+    for (const machine of cloud.live) {
+      if (machine.running !== null) {
+        running += 1;
+        ranMs += now - machine.running.sinceMs;
+      }
+      if (machine.joinsAtMs <= now) nodes.push({ instance: machine.instance, node: seen(machine) });
+    }
     const row: DemandRow = {
       group: 'g' as GroupId,
       namespace: 'default' as NamespaceName,
@@ -275,16 +332,19 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       queued: waiting.length,
       running,
       runtimeMs: meanMs,
-      runtimeP50Ms: meanMs,
-      runtimeP90Ms: meanMs,
-      runningForMs: averageRun(cloud.live(), { tasks, left }),
+      runtimeP50Ms: runs[Math.floor(0.5 * runs.length)] ?? null,
+      runtimeP90Ms: runs[Math.floor(0.9 * runs.length)] ?? null,
+      runningForMs: running === 0 ? 0 : ranMs / running,
       workSeconds: null,
       maximumConcurrency: null,
     };
-    const nodes = cloud.live().filter((machine) => machine.joinsAtMs <= now);
+    for (const [instance, node] of departed) {
+      if (state.instances.has(instance)) nodes.push({ instance, node });
+      else departed.delete(instance);
+    }
     return {
       demand: waiting.length + running > 0 ? [row] : [],
-      nodes: nodes.map((machine) => ({ instance: machine.instance, node: seen(machine) })),
+      nodes,
       others: [],
       images: [image],
       isStopping: false,
@@ -292,11 +352,15 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
   }
   const machines = [...cloud.machines.values()];
   const aliveMs = machines.reduce((sum, one) => sum + ((one.endedAtMs ?? nowMs) - one.madeAtMs), 0);
-  const workMs = tasks.reduce((sum, { runMs }) => sum + runMs, 0);
-  const spentMs = (one: Machine): number => (one.endedAtMs ?? nowMs) - one.madeAtMs;
-  const byHour = Math.floor((spec.spendPerHourMax ?? Number.POSITIVE_INFINITY) / onDemandPrice);
+  const workMs = runs.reduce((sum, runMs) => sum + runMs, 0);
+  const billedMs = (one: Machine): number =>
+    Math.max(spec.billingFloorMs, (one.endedAtMs ?? nowMs) - one.madeAtMs);
+  const leastPrice = Math.min(...spec.offers.map(({ pricePerHour }) => pricePerHour));
+  const byHour = Math.floor((spec.spendPerHourMax ?? Number.POSITIVE_INFINITY) / leastPrice);
+  const [pool] = state.pools.values();
   return {
     done: finished === tasks.length,
+    doneShare: finished / tasks.length,
     machineSeconds: aliveMs / 1000,
     wastedSeconds: Math.max(0, aliveMs - workMs) / 1000,
     firstTaskSeconds: ((firstAtMs ?? nowMs) - (tasks[0]?.atMs ?? 0)) / 1000,
@@ -307,22 +371,20 @@ export function runFleet(scenario: FleetScenario, seed: number, decide: Policy):
       isWarm: spec.warm > 0,
     }),
     machines: machines.length,
-    spent: machines.reduce((sum, one) => sum + (priceOf(one) * spentMs(one)) / 3_600_000, 0),
+    spent: machines.reduce((sum, one) => sum + (priceOf(one) * billedMs(one)) / 3_600_000, 0),
+    believed: pool === undefined ? 0 : spentBy(state, pool, nowMs),
     pricePerHourMax,
-    live: cloud.live().length,
-    leaked: cloud.live().filter(({ instance }) => !state.instances.has(instance)).length,
+    live: cloud.live.size,
+    leaked: [...cloud.live].filter(({ instance }) => !state.instances.has(instance)).length,
     busyKilled,
+    capReturned,
   };
 }
 
-function averageRun(
-  machines: readonly Machine[],
-  of: { tasks: readonly SimTask[]; left: readonly number[] },
-): number {
-  const runs = machines.flatMap((machine) =>
-    [...machine.tasks].map((task) => (of.tasks[task]?.runMs ?? 0) - (of.left[task] ?? 0)),
-  );
-  return runs.length === 0 ? 0 : runs.reduce((sum, run) => sum + run, 0) / runs.length;
+function insertSorted(values: number[], value: number): void {
+  let at = values.length;
+  while (at > 0 && (values[at - 1] ?? 0) > value) at -= 1;
+  values.splice(at, 0, value);
 }
 
 function seen(machine: Machine): SeenNode {
@@ -330,9 +392,22 @@ function seen(machine: Machine): SeenNode {
     node: machine.node,
     state: machine.draining === null ? 'ready' : 'draining',
     drainingBy: machine.draining?.by ?? null,
-    held: machine.tasks.size,
-    idleSinceMs: machine.tasks.size > 0 ? null : machine.idleSinceMs,
+    held: machine.running === null ? 0 : 1,
+    idleSinceMs: machine.running !== null ? null : machine.idleSinceMs,
     sinceMs: machine.draining?.sinceMs ?? machine.joinsAtMs,
+    isPaused: false,
+    uniqueCacheBytes: 0,
+  };
+}
+
+function goneNode(machine: Machine, nowMs: number): SeenNode {
+  return {
+    node: machine.node,
+    state: machine.running !== null ? 'lost' : 'gone',
+    drainingBy: null,
+    held: 0,
+    idleSinceMs: null,
+    sinceMs: nowMs,
     isPaused: false,
     uniqueCacheBytes: 0,
   };

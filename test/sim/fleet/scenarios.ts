@@ -87,6 +87,43 @@ export const scenarios: readonly FleetScenario[] = [
   },
   {
     ...base,
+    name: 'at most $3 in all, long tasks',
+    pool: { spendTotalMax: 3 },
+    tasks: burst(40, 600_000, 1_800_000),
+  },
+  {
+    ...base,
+    name: 'at most $2 in all, storms',
+    spot: true,
+    pool: { spendTotalMax: 2 },
+    faults: { ...calm, stockout: 0.2, storms: [400_000, 900_000, 1_500_000] },
+    tasks: burst(500, 60_000, 180_000),
+  },
+  {
+    ...base,
+    name: 'at most $4 in all, lies and crashes',
+    pool: { spendTotalMax: 4 },
+    faults: {
+      ...calm,
+      lostAnswer: 0.3,
+      listFails: 0.2,
+      listEmpty: 0.2,
+      listLagMs: 60_000,
+      away: [500_000, 900_000],
+    },
+    crashes: [0, 1_000, 180_000, 190_000, 400_000, 401_000, 700_000],
+    tasks: burst(600, 20_000, 100_000),
+  },
+  {
+    ...base,
+    name: 'at most $6 an hour, storms',
+    spot: true,
+    pool: { spendPerHourMax: 6 },
+    faults: { ...calm, stockout: 0.3, storms: [400_000, 900_000, 1_500_000] },
+    tasks: burst(200, 60_000, 180_000),
+  },
+  {
+    ...base,
     name: 'five spares',
     pool: { warm: 5 },
     tasks: (random) =>

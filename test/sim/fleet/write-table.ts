@@ -17,6 +17,7 @@ export interface Measured {
   scenario: string;
   rule: string;
   isDone: boolean;
+  doneShare: number;
   machines: number;
   wastedSeconds: number;
   firstTaskSeconds: number;
@@ -42,6 +43,7 @@ export function measure(seeds: number): Measured[] {
           scenario: scenario.name,
           rule,
           isDone: results.every(({ done }) => done),
+          doneShare: mean(({ doneShare }) => doneShare),
           machines: mean(({ machines }) => machines),
           wastedSeconds: mean(({ wastedSeconds }) => wastedSeconds),
           firstTaskSeconds: mean(({ firstTaskSeconds }) => firstTaskSeconds),
@@ -69,7 +71,9 @@ export function renderTable(rows: readonly Measured[]): string {
           row.machines.toFixed(0),
           (row.wastedSeconds / 3600).toFixed(2),
           `${row.firstTaskSeconds.toFixed(0)} s`,
-          row.isDone ? row.byBound.toFixed(2) : 'stopped at its cap',
+          row.isDone
+            ? row.byBound.toFixed(2)
+            : `stopped at its cap, ${(100 * row.doneShare).toFixed(0)} % done`,
           `$${row.spent.toFixed(2)}`,
           row.leaked.toFixed(1),
           row.busyKilled.toFixed(1),

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { isCalm } from '../../../../coordinator/autoscaler/is-calm.ts';
-import type { InstanceRecord } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import type {
+  InstanceRecord,
+  OrphanRecord,
+} from '../../../../coordinator/autoscaler/lifecycle/state.ts';
 import type { InstanceId } from '../../../../protocol/wire/ids.ts';
 
 const working: InstanceRecord = {
@@ -17,12 +20,14 @@ const working: InstanceRecord = {
   node: null,
   absences: 0,
   interrupted: false,
+  isAsked: false,
+  hasLeft: false,
   ending: null,
 };
 const core = { batches: new Map(), tasks: new Map() };
 const fleetOf = (change: Partial<InstanceRecord>) => ({
   instances: new Map([[working.instance, { ...working, ...change }]]),
-  orphans: new Map<InstanceId, number>(),
+  orphans: new Map<InstanceId, OrphanRecord>(),
 });
 
 describe('isCalm', () => {
@@ -44,7 +49,8 @@ describe('isCalm', () => {
     ]) {
       expect(isCalm(fleetOf(change), core)).toBe(false);
     }
-    const orphans = new Map([['local-2' as InstanceId, 0]]);
+    const orphan = { pool: 'local', pricePerHour: 0, sinceMs: 0, nextTryMs: 0 };
+    const orphans = new Map([['local-2' as InstanceId, orphan]]);
     expect(isCalm({ instances: new Map(), orphans }, core)).toBe(false);
   });
 

@@ -39,6 +39,7 @@ describe('a coordinator that starts again', () => {
     if (pool === undefined || other === undefined) throw new Error('there is no pool');
     noteOfferFailure(pool, 'spot', { nowMs, reason: 'It never joined.' });
     Object.assign(other, { boots: 3, bootMs: 70_000, refusals: 2 });
+    other.interruptions = { count: 1.5, exposedMs: 400_000, atMs: nowMs };
     noteCreateFailure(pool, 'spot', { nowMs, failure: 'denied', message: 'no' });
     await saveLearned(store, before, '');
 

@@ -8,6 +8,7 @@ import type {
 import {
   createFleetState,
   defaultLifecycleSettings,
+  spentBy,
 } from '../../../../../coordinator/autoscaler/lifecycle/state.ts';
 import { stepFleet } from '../../../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../../../coordinator/autoscaler/plan/inputs.ts';
@@ -53,6 +54,7 @@ function openFleet(changes: Partial<PoolSpec> = {}) {
   };
   return {
     state,
+    nowMs: () => nowMs,
     pass: (ms: number) => {
       nowMs += ms;
     },
@@ -190,6 +192,108 @@ describe('nodes', () => {
       'tell interrupted',
     ]);
     expect(fleet.look({ work: 1, node: {} })).toEqual(['save cloud-1 draining', 'drain']);
+  });
+});
+
+describe('what a pool has cost', () => {
+  const failure = { failure: 'stockout', message: 'none', mayHaveMade: false } as const;
+  const hour = 3_600_000;
+  const priced = { offers: [offer({ pricePerHour: 1, bootMs: 60_000 })], billingFloorMs: 60_000 };
+  const spent = (fleet: ReturnType<typeof openFleet>): number | undefined => {
+    const pool = fleet.state.pools.get('cloud');
+    return pool === undefined ? undefined : spentBy(fleet.state, pool, fleet.nowMs());
+  };
+
+  it('is nothing for machines that were never made (a cap eaten up by stockouts)', () => {
+    const fleet = openFleet(priced);
+    fleet.look({ work: 6 });
+    expect(fleet.take({ kind: 'createFailed', instance: one, ...failure })).toContain(
+      'save cloud-1 gone',
+    );
+    expect(spent(fleet)).toBe(0);
+  });
+
+  it('is what is billed at least for one that may have been made', () => {
+    const fleet = openFleet(priced);
+    fleet.look({ work: 6 });
+    fleet.take({ kind: 'createFailed', instance: one, ...failure, mayHaveMade: true });
+    expect(spent(fleet)).toBeCloseTo(1 / 60);
+  });
+
+  it('goes on for one that was given up and is there all the same, an hour too (a cap passed unseen)', () => {
+    const fleet = openFleet({ ...priced, spendPerHourMax: 1, spendTotalMax: 100 });
+    fleet.listed({ offer: 'small' });
+    fleet.pass(hour);
+    expect(spent(fleet)).toBeCloseTo(1);
+    expect(fleet.look({ work: 6 })).toEqual([]);
+    expect(fleet.state.plan?.outlooks[0]?.heldBack).toContain('it costs $1.00');
+    fleet.listed({ offer: 'small', state: 'gone' });
+    fleet.pass(hour);
+    expect(spent(fleet)).toBeCloseTo(1);
+    expect(fleet.look({ work: 6 })).toEqual(['save cloud-1 requested', 'create cloud-1']);
+  });
+
+  it('ends what the cap leaves no money for, with what it holds', () => {
+    const fleet = openFleet({ ...priced, spendTotalMax: 0.5 });
+    fleet.look({ work: 6 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    fleet.look({ node: {} });
+    fleet.pass(26.5 * 60_000);
+    expect(fleet.look({ node: {} })).toEqual(['save cloud-1 draining', 'tell drain', 'drain']);
+    const node = { state: 'draining', drainingBy: 'autoscaler', sinceMs: fleet.nowMs() } as const;
+    fleet.pass(119_000);
+    expect(fleet.look({ node })).toEqual([]);
+    fleet.pass(1_000);
+    expect(fleet.look({ node })).toEqual([
+      ...['save cloud-1 draining', 'tell ends', 'terminate cloud-1'],
+    ]);
+    expect(fleet.state.instances.get(one)?.reason).toContain('returns to the queue');
+    expect(spent(fleet)).toBeLessThan(0.5);
+  });
+});
+
+describe('what the cloud takes back', () => {
+  const offers = [
+    offer({ id: 'spot', spot: true, pricePerHour: 0.3, bootMs: 60_000 }),
+    offer({ id: 'on-demand', pricePerHour: 1, bootMs: 60_000 }),
+  ];
+  const boot = () => {
+    const fleet = openFleet({ offers });
+    fleet.look({ work: 6 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    fleet.look({ node: {} });
+    return { ...fleet, spot: fleet.state.pools.get('cloud')?.offers.get('spot') };
+  };
+
+  it('is remembered by its offer, which is not left alone for it (all on demand after one storm)', () => {
+    const fleet = boot();
+    fleet.pass(600_000);
+    fleet.listed({ interrupted: true });
+    expect(fleet.spot).toMatchObject({ refusals: 0, interruptions: { count: 1 } });
+    expect(fleet.spot?.interruptions.exposedMs).toBeGreaterThan(500_000);
+    expect(fleet.look({ work: 30, node: {} })).toContain('create cloud-2');
+    expect(fleet.state.instances.get('cloud-2' as InstanceId)?.offer).toBe('spot');
+  });
+
+  it('is noticed when it is gone already, and not when it was drained before', () => {
+    const fleet = boot();
+    fleet.look({ node: { state: 'gone' } });
+    fleet.listed({ state: 'gone' });
+    expect(fleet.spot?.interruptions.count).toBe(1);
+    const drained = boot();
+    drained.look({ node: { state: 'draining', drainingBy: 'operator' } });
+    drained.look({ node: { state: 'gone' } });
+    expect(drained.listed({ state: 'gone' })).toContain('save cloud-1 gone');
+    expect(drained.spot?.interruptions.count).toBe(0);
+  });
+
+  it('leaves an offer without a price alone for a while: nobody can tell what is dearer', () => {
+    const fleet = openFleet({ offers: [offer({ id: 'spot', spot: true })] });
+    fleet.look({ work: 1 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    fleet.look({ node: {} });
+    fleet.listed({ interrupted: true });
+    expect(fleet.state.pools.get('cloud')?.offers.get('spot')).toMatchObject({ refusals: 1 });
   });
 });
 

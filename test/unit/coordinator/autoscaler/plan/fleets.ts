@@ -6,6 +6,7 @@ import type {
   FleetPool,
 } from '../../../../../coordinator/autoscaler/plan/inputs.ts';
 import { defaultFleetSettings } from '../../../../../coordinator/autoscaler/plan/inputs.ts';
+import { neverInterrupted } from '../../../../../coordinator/autoscaler/plan/interruptions.ts';
 import { planFleet } from '../../../../../coordinator/autoscaler/plan/plan-fleet.ts';
 import type { DemandRow } from '../../../../../coordinator/core/views.ts';
 import type {
@@ -30,6 +31,7 @@ export const offer = (changes: Partial<FleetOffer> = {}): FleetOffer => ({
   boots: 1,
   failures: 0,
   refusals: 0,
+  interruptions: neverInterrupted,
   pausedUntilMs: Number.NEGATIVE_INFINITY,
   pauseReason: '',
   ...changes,
@@ -45,6 +47,7 @@ export const pool = (changes: Partial<FleetPool> = {}): FleetPool => ({
   spendPerHourMax: null,
   spendTotalMax: null,
   spent: 0,
+  orphansPerHour: 0,
   images: [image],
   namespaces: null,
   offers: [offer()],
@@ -89,6 +92,7 @@ export const instance = (id: string, changes: Partial<FleetInstance> = {}): Flee
   held: 0,
   idleSinceMs: nowMs - 1_000,
   drainingSinceMs: null,
+  isEnding: false,
   uniqueCacheBytes: 0,
   ...changes,
 });

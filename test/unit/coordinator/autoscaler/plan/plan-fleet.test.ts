@@ -280,20 +280,6 @@ describe('rule 5, failures fall back and never loop', () => {
     expect(outcome.outlooks[0]?.heldBack).toBe('The pool may cost $2.5 an hour; it costs $1.00.');
   });
 
-  it('never commits to more in all than the cap, and lets go of all when it is reached', () => {
-    const offers = [offer({ pricePerHour: 1, bootMs: 6 * minutes })];
-    const capped = (spent: number) => [cloud({ spendTotalMax: 10, spent, offers })];
-    // Each costs at least two boots: a fifth of a dollar.
-    expect(
-      decide({ demand: [row({ runnable: 9, runtimeMs: 12 * minutes })], pools: capped(9.5) }),
-    ).toEqual(['create 2 local small']);
-    const instances = [busy('x'), instance('y')];
-    expect(decide({ demand: [row({ runnable: 9 })], pools: capped(10), instances })).toEqual([
-      'drain x',
-      'drain y',
-    ]);
-  });
-
   it('never goes over the limit of a pool, and says so', () => {
     const { decisions, outlooks } = plan({
       demand: [row({ runnable: 100 })],
