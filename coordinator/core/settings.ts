@@ -77,7 +77,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = Object.freeze({
   retryElsewhereMs: 2_000,
   returnedPauseMs: 1_000,
   prefetchMs: 20,
-  prefetchShortMs: 100,
+  prefetchShortMs: 150,
   fairQuantumMs: 4,
   fairQuantumMax: 64,
   unknownRuntimeMs: 100,

@@ -4,7 +4,7 @@ import type { AgentState, HeldGroup, Turn, Worker } from './state.ts';
 import { findRunning, isBusy } from './state.ts';
 
 /** Tasks of this length and above are never held ahead: another node may have a slot for them. */
-export const longTaskMs = 100;
+export const longTaskMs = 150;
 /** Tasks shorter than this are not told of while they run. */
 export const shortTaskMs = 20;
 /** A window of this is of tasks so short that they go by the hundred between two messages. */

@@ -173,7 +173,7 @@ describe('prefetch', () => {
     const mesh = createMesh();
     mesh.group();
     mesh.join('a');
-    measure(mesh, 'a', 'g1', 100);
+    measure(mesh, 'a', 'g1', 150);
     expect(countByNode(mesh.submit(100))).toEqual({ a: 2 });
   });
 
