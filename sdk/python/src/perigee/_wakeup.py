@@ -28,8 +28,11 @@ if hasattr(select, 'poll'):
             poller.register(descriptor, select.POLLIN)
         for descriptor in writable:
             poller.register(descriptor, select.POLLOUT)
-        # Rounded up: a wait that ends just before its deadline would spin until it is there.
-        milliseconds = None if seconds is None else int(max(0.0, seconds) * 1000) + 1
+        if seconds is None:
+            milliseconds = None
+        else:
+            # Rounded up: a wait that ends just before its deadline would spin until it is there. A look is none.
+            milliseconds = int(seconds * 1000) + 1 if seconds > 0 else 0
         try:
             return [descriptor for descriptor, _ in poller.poll(milliseconds)]
         except (OSError, select.error) as error:
