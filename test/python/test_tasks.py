@@ -14,6 +14,7 @@ from fake_mesh import Mesh, await_that
 
 import perigee
 from perigee import AsyncTasks, CloudFunction, FutureTask, _submission, as_completed
+from perigee._wakeup import wait_for
 
 os.environ['PERIGEE_PROGRESS'] = '0'
 
@@ -413,6 +414,26 @@ class Completing(WithMesh):
         self.mesh.release()
         function.wait_for_completion(timeout=10)
         self.assertEqual([task.state for task in tasks], ['done'] * 3)
+
+
+class Waiting(unittest.TestCase):
+    def test_a_look_takes_no_time_and_a_wait_its_own(self):
+        reader, writer = os.pipe()
+        try:
+            # The quickest of some: a busy machine may hold up any one of them.
+            looks, waits = [], []
+            for seconds, taken in [(0, looks), (0.02, waits)]:
+                for _ in range(20):
+                    began = time.time()
+                    self.assertEqual(wait_for([reader], [], seconds), [])
+                    taken.append(time.time() - began)
+            self.assertLess(min(looks), 0.0008)
+            self.assertGreaterEqual(min(waits), 0.0199)
+            os.write(writer, b'!')
+            self.assertEqual(wait_for([reader], [], 0), [reader])
+        finally:
+            os.close(reader)
+            os.close(writer)
 
 
 class Threads(WithMesh):
