@@ -80,10 +80,14 @@ export function sendStarted(turn: Turn): void {
   if (attempts.length > 0) effects.push({ kind: 'sendStarted', attempts });
 }
 
-/** Tells which attempts go back; without a session the next hello tells it by leaving them out. */
+/**
+ * Tells which attempts go back; without a session they wait for one. A hello leaves them out, but the one
+ * that is on its way may still name them, and nobody else would ever tell.
+ */
 export function sendReturned(turn: Turn): void {
+  if (turn.state.session.kind !== 'open') return;
   const attempts = turn.state.returnedNow.splice(0);
-  if (attempts.length === 0 || turn.state.session.kind !== 'open') return;
+  if (attempts.length === 0) return;
   turn.effects.push({ kind: 'sendReturned', attempts });
 }
 

@@ -52,6 +52,15 @@ describe('a lost session', () => {
     expect(kinds(bench.turn({ kind: 'reportAcknowledged', report: 3 }))).toEqual(['forgetLogs']);
   });
 
+  it('tells what it gave back meanwhile: the hello on its way may have named it still', () => {
+    const bench = running();
+    bench.turn({ kind: 'sessionLost' });
+    const alone = bench.turn({ kind: 'stopAsked', reason: 'Enough.' });
+    expect(kinds(alone)).not.toContain('sendReturned');
+    const effects = bench.turn({ kind: 'sessionOpened', drop: [] });
+    expect(effects).toContainEqual({ kind: 'sendReturned', attempts: [ref(1)] });
+  });
+
   it('ends what the coordinator gave to others: killed, forgotten, not reported', () => {
     const bench = running();
     bench.turn({ kind: 'sessionLost' });
