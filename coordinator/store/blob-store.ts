@@ -45,27 +45,32 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     return found;
   };
   const committer = createFileCommitter();
-  /** Those that are there for certain. */
-  const shards = new Set<string>();
-  const makeShard = async (shard: string): Promise<void> => {
-    if (shards.has(shard)) return;
-    const isNew = (await mkdir(shard, { recursive: true, mode: 0o700 })) !== undefined;
-    if (isNew) await syncFolder(folder);
-    shards.add(shard);
+  /** Those that are on disk, or about to be: whoever writes into one waits until it is. */
+  const shards = new Map<string, Promise<void>>();
+  const makeShard = (shard: string): Promise<void> => {
+    const known = shards.get(shard);
+    if (known !== undefined) return known;
+    const made = (async () => {
+      await mkdir(shard, { recursive: true, mode: 0o700 });
+      await syncFolder(folder);
+    })();
+    shards.set(shard, made);
+    made.catch(() => shards.delete(shard));
+    return made;
   };
   const write: BlobStore['write'] = async (hash, bytes, options) => {
     const upload = join(uploads, randomBytes(12).toString('hex'));
+    const shard = join(folder, hash.slice(0, 2));
     try {
       const file = await open(upload, 'wx', 0o600);
       try {
         const verified = verifyBlob(bytes, { hash, sizeBytes: null, bytesMax: options.bytesMax });
         await writePieces(file, verified);
+        await makeShard(shard);
       } catch (caught) {
         await file.close();
         throw caught;
       }
-      const shard = join(folder, hash.slice(0, 2));
-      await makeShard(shard);
       await committer.commit({ file, from: upload, to: pathOf(hash), folder: shard });
     } catch (caught) {
       await rm(upload, { force: true });
