@@ -76,7 +76,7 @@ export const defaultCoreSettings: Readonly<CoreSettings> = Object.freeze({
   retryDelayMaxMs: 60_000,
   retryElsewhereMs: 2_000,
   returnedPauseMs: 1_000,
-  prefetchMs: 20,
+  prefetchMs: 40,
   prefetchShortMs: 150,
   fairQuantumMs: 4,
   fairQuantumMax: 64,

@@ -6,12 +6,19 @@ import type { AttemptOutcome } from '../../protocol/wire/task.ts';
 import { releaseArgument } from './blobs.ts';
 import type { HeldAttempt, ReportedOutcome, Turn } from './state.ts';
 import { refOf } from './state.ts';
+import { isShort } from './task-length.ts';
 import { leaveWaiting } from './waiting.ts';
 
 /** The attempt has its outcome: it leaves the attempts and waits in the outbox to be reported. */
 export function settleAttempt(turn: Turn, attempt: HeldAttempt, outcome: AttemptOutcome): void {
+  const { state, now } = turn;
+  const { group } = attempt;
+  const isFirst = state.outbox.length === 0;
   releaseAttempt(turn, attempt);
   queueOutcome(turn, attempt, outcome);
+  const mayWait = isShort(group) && group.waiting.length > 0 && outcome.status === 'success';
+  if (!mayWait) state.outboxSinceMs = null;
+  else if (isFirst) state.outboxSinceMs = now;
 }
 
 /** An outcome for the outbox, also of attempts that were never held. */
@@ -28,6 +35,7 @@ export function queueOutcome(turn: Turn, ref: AttemptRef, outcome: AttemptOutcom
     logBytes: outcome.logBytes,
     ...(outcome.outputs === undefined ? {} : { outputs: outcome.outputs }),
   };
+  if (turn.state.outbox.length === 0) turn.state.outboxSinceMs = null;
   turn.state.outbox.push(reported);
   turn.state.heldBytes += outcomeBytes(reported);
 }

@@ -1,14 +1,14 @@
 /** How much work to hold and to feed ahead, by the measured time of the tasks. */
+import type { NamespaceName } from '../../protocol/wire/ids.ts';
 import { countImageWaiters } from './images.ts';
 import type { AgentState, HeldGroup, Turn, Worker } from './state.ts';
 import { findRunning, isBusy } from './state.ts';
+import { longTaskMs } from './task-length.ts';
 
-/** Tasks of this length and above are never held ahead: another node may have a slot for them. */
-export const longTaskMs = 150;
-/** Tasks shorter than this are not told of while they run. */
-export const shortTaskMs = 20;
 /** A window of this is of tasks so short that they go by the hundred between two messages. */
 const shortWindow = 64;
+/** How long a namespace counts as present after it was granted a task. */
+const presentMs = 1_000;
 /** A runtime below this is the clock's grain. */
 const runtimeFloorMs = 0.01;
 
@@ -32,6 +32,25 @@ function windowOf(state: AgentState, taskMs: number): number {
   const { windowMs, windowMax } = state.settings;
   if (taskMs >= longTaskMs) return 1;
   return Math.min(Math.max(Math.ceil(windowMs / Math.max(taskMs, 0.001)), 2), windowMax);
+}
+
+/** Whether more than one namespace has had work here within the last second. */
+export function isShared({ state, now }: Turn): boolean {
+  let only: NamespaceName | undefined;
+  for (const { spec, heldCount, lastUsedAtMs } of state.groups.values()) {
+    if (heldCount === 0 && now - lastUsedAtMs > presentMs) continue;
+    if (only !== undefined && spec.namespace !== only) return true;
+    only = spec.namespace;
+  }
+  return false;
+}
+
+/**
+ * Tasks that a worker of a group is fed ahead. What it was fed stands before the next call of another
+ * namespace, so that it is less while there is one.
+ */
+export function feedWindow(state: AgentState, group: HeldGroup, shared: boolean): number {
+  return shared ? Math.min(group.window, state.settings.sharedWindowMax) : group.window;
 }
 
 /** What the next `sendPull` should say: attempts that the node is willing to hold in all. */

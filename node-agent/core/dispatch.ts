@@ -6,12 +6,13 @@
  */
 import type { NamespaceName } from '../../protocol/wire/ids.ts';
 import { settleAttempt } from './attempts.ts';
-import { longTaskMs, runningMs } from './credit.ts';
+import { feedWindow, isShared, runningMs } from './credit.ts';
 import type { FedTask } from './effects.ts';
 import { failedOutcome } from './failures.ts';
 import { hasImage } from './images.ts';
 import type { AgentState, HeldAttempt, HeldGroup, Turn, Worker } from './state.ts';
 import { isBusy } from './state.ts';
+import { longTaskMs } from './task-length.ts';
 import { endWorker } from './workers.ts';
 
 /** Feeds, starts and evicts workers as slots, cpus and memory permit. */
@@ -31,9 +32,10 @@ export function dispatchWork(turn: Turn): void {
         firstSeq(left) - firstSeq(right),
     );
   }
+  const shared = groups.length > 0 && isShared(turn);
   for (const group of groups) {
     // A group that lacks a slot keeps younger grants of others from taking the next one.
-    if (!serveGroup(turn, group)) return;
+    if (!serveGroup(turn, group, feedWindow(state, group, shared))) return;
   }
 }
 
@@ -47,7 +49,7 @@ function fedLast(state: AgentState): Map<NamespaceName, number> {
 }
 
 /** False when the group could use more than there is. */
-function serveGroup(turn: Turn, group: HeldGroup): boolean {
+function serveGroup(turn: Turn, group: HeldGroup, window: number): boolean {
   // A worker whose task turned out long gets nothing behind it.
   const ready = [...group.workers].filter(
     (worker) => worker.phase.kind === 'ready' && runningMs(worker, turn.now) < longTaskMs,
@@ -55,12 +57,14 @@ function serveGroup(turn: Turn, group: HeldGroup): boolean {
   for (const worker of ready) {
     if (worker.queue.length > 0 || group.waiting.length === 0) continue;
     if (!hasRoomToRun(turn, group)) return false;
-    feedWorker(turn, worker, ready.length);
+    feedWorker(turn, worker, { window, readyCount: ready.length });
   }
   for (const worker of ready) {
     if (group.waiting.length === 0) break;
     // Half a window at a time: one write for many tasks.
-    if (worker.queue.length <= group.window / 2) feedWorker(turn, worker, ready.length);
+    if (worker.queue.length <= window / 2) {
+      feedWorker(turn, worker, { window, readyCount: ready.length });
+    }
   }
   while (wantsWorker(turn, group)) {
     if (!startWorker(turn, group)) return false;
@@ -68,10 +72,14 @@ function serveGroup(turn: Turn, group: HeldGroup): boolean {
   return true;
 }
 
-function feedWorker(turn: Turn, worker: Worker, readyCount: number): void {
+function feedWorker(
+  turn: Turn,
+  worker: Worker,
+  options: { window: number; readyCount: number },
+): void {
   const { group } = worker;
-  const share = Math.ceil(group.waiting.length / readyCount);
-  const count = Math.min(group.window - worker.queue.length, share);
+  const share = Math.ceil(group.waiting.length / options.readyCount);
+  const count = Math.min(options.window - worker.queue.length, share);
   if (count <= 0) return;
   const attempts = group.waiting.splice(0, count);
   const tasks: FedTask[] = attempts.map((attempt) => ({

@@ -3,7 +3,7 @@
 import type { AttemptRef } from '../../protocol/wire/ids.ts';
 import { returnAttempt } from './attempts.ts';
 import { retryBlobs } from './blobs.ts';
-import { expectedTaskMs, heldMaxWanted, longTaskMs, runningMs } from './credit.ts';
+import { expectedTaskMs, heldMaxWanted, runningMs } from './credit.ts';
 import type { ExitReason } from './effects.ts';
 import { retryUploads } from './files.ts';
 import { forgetIdleGroups, onDropped, returnUnstarted } from './grants.ts';
@@ -11,6 +11,7 @@ import { retryImages } from './images.ts';
 import { takeBackReports } from './reports.ts';
 import type { HeldGroup, Turn } from './state.ts';
 import { findRunning, isBusy } from './state.ts';
+import { longTaskMs } from './task-length.ts';
 import { endWorker, killWorkerOf, retractFrom } from './workers.ts';
 
 export function onSessionOpened(turn: Turn, drop: readonly AttemptRef[]): void {

@@ -1,8 +1,8 @@
 /** Outcomes on their way to the coordinator: cut into reports, kept until each is acknowledged. */
 import { outcomeBytes } from './attempts.ts';
-import { shortTaskMs } from './credit.ts';
 import type { HeldAttempt, SentReport, Turn } from './state.ts';
 import { findAttempt, refOf } from './state.ts';
+import { shortTaskMs } from './task-length.ts';
 
 /** With so many reports not acknowledged a small one waits: the coordinator is committing, and takes it next. */
 const smallReportsInFlightMax = 2;
@@ -19,7 +19,7 @@ export function sendReports(turn: Turn): void {
   while (state.outbox.length > 0) {
     if (state.reportBytesInFlight >= state.settings.reportBytesInFlightMax) return;
     const isSmall = state.outbox.length < smallReportOutcomes;
-    if (isSmall && state.reports.size >= smallReportsInFlightMax) return;
+    if (isSmall && (state.reports.size >= smallReportsInFlightMax || mayWait(turn))) return;
     const report = cutReport(turn);
     const number = state.nextReport;
     state.nextReport += 1;
@@ -28,6 +28,19 @@ export function sendReports(turn: Turn): void {
     state.reportBytesInFlight += report.bytes;
     effects.push({ kind: 'sendReport', report: number, outcomes: report.outcomes });
   }
+}
+
+/**
+ * Whether outcomes of short tasks may wait for the next ones: each report costs both ends a message, a
+ * commit and an acknowledgement, some 2 ms of processor for a task of 10 ms. Not while the node might
+ * run out of work for it.
+ */
+function mayWait({ state, now }: Turn): boolean {
+  const { outboxSinceMs, attempts, capacity, lastGroup, settings } = state;
+  if (outboxSinceMs === null || now - outboxSinceMs >= settings.reportDelayMs) return false;
+  if (state.draining) return false;
+  const taskMs = lastGroup?.taskMs ?? 0;
+  return (attempts.size / capacity.slots - 1) * taskMs >= settings.windowMs;
 }
 
 /** The coordinator has it on disk: outcomes and their output are forgotten. */
@@ -50,6 +63,7 @@ export function takeBackReports(turn: Turn): void {
   state.unacknowledgedCount = 0;
   state.reportBytesInFlight = 0;
   state.outbox.unshift(...outcomes);
+  state.outboxSinceMs = null;
 }
 
 /**

@@ -13,6 +13,10 @@ export interface CoreSettings {
   windowMs: number;
   /** Tasks that a worker is fed ahead, however short they are. */
   windowMax: number;
+  /** The same while more than one namespace has work here: a call of one waits for what the other was fed. */
+  sharedWindowMax: number;
+  /** How long the outcome of a short task may wait for others, while its node has enough to do. */
+  reportDelayMs: number;
   /** How long a warm worker without tasks is kept. */
   workerIdleMs: number;
   /** Idle workers kept beside those of the slots, so that groups that take turns do not restart theirs. */
@@ -66,6 +70,8 @@ export const defaultCoreSettings: Readonly<CoreSettings> = {
   heldBytesMax: 1_024 * inlineBytesMax,
   windowMs: 4,
   windowMax: 64,
+  sharedWindowMax: 8,
+  reportDelayMs: 20,
   workerIdleMs: 300_000,
   warmWorkersMax: 2,
   workerStartMs: 30,

@@ -152,6 +152,8 @@ export interface AgentState {
   blobAttempts: number;
   /** Outcomes that no report of this session carries yet. */
   readonly outbox: ReportedOutcome[];
+  /** When the oldest of them came; null when they are to be reported at once. */
+  outboxSinceMs: number | null;
   /** Reports of this session without an acknowledgement. */
   readonly reports: Map<number, SentReport>;
   /** Outcomes in `reports`. */
@@ -208,6 +210,7 @@ export function createAgentState(options: {
     fetchLater: [],
     blobAttempts: 0,
     outbox: [],
+    outboxSinceMs: null,
     reports: new Map(),
     unacknowledgedCount: 0,
     reportBytesInFlight: 0,

@@ -157,8 +157,8 @@ describe('prefetch', () => {
     mesh.group();
     mesh.join('a');
     measure(mesh, 'a', 'g1', 1);
-    // 20 ms of work for each of two places.
-    expect(countByNode(mesh.submit(1_000))).toEqual({ a: 40 });
+    // 40 ms of work for each of two places.
+    expect(countByNode(mesh.submit(1_000))).toEqual({ a: 80 });
   });
 
   it('grants one ahead of each place when a task is short but longer than the window', () => {
@@ -184,7 +184,7 @@ describe('prefetch', () => {
     mesh.join('a');
     measure(mesh, 'a', 'g1', 1);
     mesh.submit(1, 'new');
-    expect(countByNode(mesh.submit(100))).toEqual({ a: 20 });
+    expect(countByNode(mesh.submit(100))).toEqual({ a: 40 });
   });
 
   it('shares out near the end', () => {

@@ -71,6 +71,26 @@ describe('handing out work', () => {
     expect(kinds(bench.turn(...rest))).toContain('startWorker');
   });
 
+  it('feeds less ahead while two namespaces share it, and as much as before a second later', () => {
+    const bench = benchWithWorker(spec);
+    teach(bench, 0.01);
+    const other = { ...otherGroup('b'), namespace: 'neighbour' as NamespaceName };
+    bench.turn(grant(other, [0], { batch: 2 }));
+    bench.turn({ kind: 'workerReady', worker: 2 });
+    bench.turn(started(2, ref(0, { batch: 2 })));
+    bench.turn(ended(2, ref(0, { batch: 2 })));
+    const indexes = Array.from({ length: 200 }, (_, index) => index);
+    const tasksFed = (effects: ReturnType<CoreBench['turn']>): number[] =>
+      effects.flatMap((effect) => (effect.kind === 'feedWorker' ? effect.tasks.length : []));
+    expect(tasksFed(bench.turn(grant(spec, indexes)))).toEqual([8]);
+    const short = { runtimeMs: 0.01 };
+    const half = indexes
+      .slice(0, 4)
+      .flatMap((at) => [started(1, ref(at)), ended(1, ref(at), short)]);
+    expect(tasksFed(bench.turn(...half))).toEqual([4]);
+    expect(tasksFed(bench.pass(1_001))).toEqual([56]);
+  });
+
   it('feeds short tasks ahead by the measured time, and pulls accordingly', () => {
     const bench = benchWithWorker(spec);
     teach(bench, 0.01);
