@@ -64,7 +64,8 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     try {
       const file = await open(upload, 'wx', 0o600);
       try {
-        const verified = verifyBlob(bytes, { hash, sizeBytes: null, bytesMax: options.bytesMax });
+        const { sizeBytes = null, bytesMax } = options;
+        const verified = verifyBlob(bytes, { hash, sizeBytes, bytesMax });
         await writePieces(file, verified);
         await makeShard(shard);
       } catch (caught) {

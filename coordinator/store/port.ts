@@ -271,13 +271,13 @@ export interface BlobStore {
   /** From `offset` on, at most `length` bytes. @throws PerigeeError not_found */
   read(hash: BlobHash, offset?: number, length?: number): AsyncIterable<Uint8Array>;
   /**
-   * Streams to a temporary file, verifies, syncs and renames.
-   * @throws PerigeeError invalid_request when the bytes do not have that hash, too_large, disk_full.
+   * Streams to a temporary file, verifies, syncs and renames. `sizeBytes` is what the sender announced.
+   * @throws PerigeeError invalid_request when the bytes do not have that hash or size, too_large, disk_full.
    */
   write(
     hash: BlobHash,
     bytes: AsyncIterable<Uint8Array>,
-    options: { bytesMax: number },
+    options: { bytesMax: number; sizeBytes?: number },
   ): Promise<void>;
   /** Takes a blob away at once; its bytes are freed in time. Nothing when there is none. */
   remove(hash: BlobHash): void;

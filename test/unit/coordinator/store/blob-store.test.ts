@@ -66,6 +66,9 @@ describe('blob store', () => {
     await expect(blobs.write(hash, inParts(bytes, 10), { bytesMax: 999 })).rejects.toMatchObject({
       code: 'too_large',
     });
+    await expect(
+      blobs.write(hash, inParts(bytes, 10), { bytesMax, sizeBytes: 999 }),
+    ).rejects.toThrow('The blob has 1000 bytes, not 999.');
     async function* breaking(): AsyncGenerator<Uint8Array> {
       yield bytes.subarray(0, 500);
       throw new Error('the client went away');
