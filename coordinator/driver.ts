@@ -236,7 +236,10 @@ export function createDriver(deps: DriverDeps, settings: DriverSettings): Runnin
       if (save.kind === 'saveOutcome') outcomes.push(save);
       else if (save.kind === 'saveBatch') deps.transport.keepBlock(save);
     }
-    if (tick.sends.length > 0) deps.transport.send(tick.sends);
+    const { sends } = tick;
+    if (sends.some(({ kind }) => kind !== 'sendAck')) deps.transport.send(sends);
+    // Somebody waits for the results that an acknowledgement is of, and nobody for it: they leave first.
+    else if (sends.length > 0) setImmediate(() => deps.transport.send(sends));
     for (const { request, answer } of tick.answers) respond(request, answer);
     if (outcomes.length > 0) for (const listener of outcomeListeners) listener(outcomes);
     if (tick.logs.length > 0) for (const listener of logListeners) listener(tick.logs);
