@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -76,6 +76,29 @@ describe('blob store', () => {
     await expect(blobs.write(hash, breaking(), { bytesMax })).rejects.toThrow('went away');
     expect([await blobs.has(hash), await blobs.has(wrong)]).toEqual([false, false]);
     expect(unfinished()).toEqual([]);
+  });
+
+  it('leaves no file open or behind when its folder cannot be made, and takes the next one once it can', async () => {
+    const bytes = randomBytes(100);
+    const hash = hashOf(bytes);
+    const shard = join(folder, hash.slice(0, 2));
+    writeFileSync(shard, 'in the way');
+    const openUploads = (): string[] =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        const path = join('/proc/self/fd', fd);
+        return existsSync(path) && readlinkSync(path).startsWith(join(folder, 'uploads'));
+      });
+    await expect(blobs.write(hash, inParts(bytes, 10), { bytesMax: 100 })).rejects.toThrow(
+      'EEXIST',
+    );
+    expect([openUploads(), unfinished()]).toEqual([[], []]);
+    rmSync(shard);
+    // Many at once: all of them wait for the one that makes the folder.
+    const blobsOfShard = Array.from({ length: 4 }, () =>
+      blobs.write(hash, inParts(bytes, 10), { bytesMax: 100 }),
+    );
+    await Promise.all(blobsOfShard);
+    expect((await collect(blobs.read(hash))).equals(bytes)).toBe(true);
   });
 
   it('says what is not there', async () => {
