@@ -365,6 +365,8 @@ export function createAgentHost(world: AgentWorld): AgentHost {
     }
     // As the driver does: a hello must not miss a grant that waits its turn.
     takeIn();
+    // What it took in may have been the last that it waited for before it left.
+    if (!host.isUp) return;
     link = world.dial(host);
     if (link === null) {
       agenda.after(100 + nextBelow(random, 1_000), inLife(connect));
