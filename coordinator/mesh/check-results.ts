@@ -23,7 +23,7 @@ export function hasReferences(outcomes: readonly Outcome[]): boolean {
   );
 }
 
-/** The same outcomes; one whose blob is not there is a crash of its attempt. */
+/** The same outcomes; one whose blob is not there, or of another size, is a crash of its attempt. */
 export async function checkResults(
   deps: ResultCheckDeps,
   node: NodeId,
@@ -42,15 +42,18 @@ async function findFault(
   node: NodeId,
   outcome: Outcome,
 ): Promise<Outcome | undefined> {
-  const has = async (hash: BlobHash): Promise<boolean> =>
-    (await deps.store.hasUploaded(node, hash)) && (await deps.blobs.has(hash));
+  const has = async (blob: { hash: BlobHash; sizeBytes: number }): Promise<boolean> =>
+    (await deps.store.hasUploaded(node, blob.hash)) &&
+    (await deps.blobs.has(blob.hash)) &&
+    // Readers are told what the reference says, and wait for so much.
+    (await deps.blobs.size(blob.hash)) === blob.sizeBytes;
   const reference = findBlobReference(outcome.result);
-  if (reference !== undefined && !(await has(reference.hash))) {
+  if (reference !== undefined && !(await has(reference))) {
     return withoutResult(outcome, 'ResultMissing', 'a large result');
   }
-  for (const { name, hash, sizeBytes } of outcome.outputs ?? []) {
-    if ((await has(hash)) && (await deps.blobs.size(hash)) === sizeBytes) continue;
-    return withoutResult(outcome, 'OutputMissing', `the output ${name}`);
+  for (const output of outcome.outputs ?? []) {
+    if (await has(output)) continue;
+    return withoutResult(outcome, 'OutputMissing', `the output ${output.name}`);
   }
   return undefined;
 }

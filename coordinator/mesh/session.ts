@@ -122,11 +122,13 @@ export function startSession(
       if (phase.kind === 'greeting') greet(raw);
       else handle(checkAgentMessage(raw));
     } catch (caught) {
-      const error = toError(caught);
-      // Garbage is answered by name, so that its sender's log says what is wrong.
-      if (error instanceof PerigeeError) refuse(error);
-      else throw error;
+      endFor(caught);
     }
+  };
+  /** Garbage is answered by name, so that its sender's log says what is wrong. */
+  const endFor = (caught: unknown): void => {
+    if (caught instanceof PerigeeError) refuse(caught);
+    else fail(caught);
   };
   const greet = (raw: unknown): void => {
     const version = findHelloVersion(raw);
@@ -155,19 +157,18 @@ export function startSession(
   /** Holds further messages until a look-up has settled. */
   const wait = (lookUp: Promise<void>): void => {
     busy = true;
-    lookUp.then(
-      () => {
+    lookUp
+      .then(() => {
         busy = false;
         const next = waiting;
         waiting = [];
         for (const message of next) handle(message);
-      },
-      (caught: unknown) => {
+      })
+      .catch((caught: unknown) => {
         busy = false;
-        if (caught instanceof PerigeeError) refuse(caught);
-        else fail(caught);
-      },
-    );
+        waiting = [];
+        endFor(caught);
+      });
   };
   const handle = (message: AgentMessage): void => {
     if (busy) {

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { LogItem } from '../../../protocol/wire/client.ts';
-import { batchBytesMax } from '../../../protocol/wire/limits.ts';
+import { batchBytesMax, blobBytesMax } from '../../../protocol/wire/limits.ts';
 import { refused } from '../input/fields.ts';
 import { submitBatch } from '../operations/batches.ts';
 import { findBlob, getBlob, putBlob } from '../operations/blobs.ts';
@@ -63,10 +63,12 @@ export function addBlobRoutes(server: FastifyInstance, services: Services): void
   server.addContentTypeParser('*', async () => undefined);
   server.put('/v1/blobs/:hash', async (request, reply) => {
     const context = contextOf(services, request);
-    const bytes = streamBody(request.raw, { idleMs: services.settings.idleTimeoutMs });
+    const { idleTimeoutMs: idleMs } = services.settings;
+    const bytes = streamBody(request.raw, { idleMs });
     const sizeBytes = declaredBytes(request.raw);
     const { created } = await putBlob(context, inputOf(request), { bytes, sizeBytes });
-    await discardBody(request.raw);
+    // It is here already, and theirs: its bytes come all the same.
+    await discardBody(request.raw, { bytesMax: blobBytesMax, idleMs });
     reply.status(created ? 201 : 200);
     return {};
   });

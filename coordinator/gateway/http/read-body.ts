@@ -1,5 +1,4 @@
 /** Reads bounded bodies, and guards unbounded ones against clients that stand still. */
-import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { PerigeeError } from '../../../protocol/base/errors.ts';
 
@@ -56,10 +55,16 @@ export async function* streamBody(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   // Left undestroyed by a reader that breaks off, so that the refusal can be answered.
   const chunks = message.iterator({ destroyOnReturn: false });
-  for (;;) {
-    const next = await nextWithin(chunks, options.idleMs);
-    if (next.done === true) return;
-    yield next.value as Buffer;
+  try {
+    for (;;) {
+      const next = await nextWithin(chunks, options.idleMs);
+      if (next.done === true) return;
+      yield next.value as Buffer;
+    }
+  } finally {
+    // Lets go of the message, so that what is left of it can be read by others; it waits for a chunk that
+    // may never come.
+    void chunks.return?.().catch(() => undefined);
   }
 }
 
@@ -81,15 +86,26 @@ async function nextWithin(
   }
 }
 
-/** Reads what is left of a body, within the bound, so that the connection can go on. */
-export async function discardBody(message: IncomingMessage): Promise<void> {
+/**
+ * Reads what is left of a body that need not have come, so that a client that writes all before it reads
+ * gets its answer, and the connection can go on. What is longer than the bound, or stands still, is cut off.
+ */
+export async function discardBody(
+  message: IncomingMessage,
+  options: { bytesMax: number; idleMs: number },
+): Promise<void> {
   if (message.readableEnded || message.destroyed) return;
   let bytes = 0;
+  const idle = setTimeout(() => message.destroy(), options.idleMs);
   message.on('data', (chunk: Buffer) => {
+    idle.refresh();
     bytes += chunk.length;
-    if (bytes > discardBytesMax) message.destroy();
+    if (bytes > options.bytesMax) message.destroy();
   });
-  await Promise.race([once(message, 'end'), once(message, 'close')]);
+  await new Promise<void>((resolve) => {
+    message.once('end', resolve).once('close', resolve).once('error', resolve);
+  });
+  clearTimeout(idle);
 }
 
 /** What `Content-Length` says; null when it says nothing. */

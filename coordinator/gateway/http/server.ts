@@ -13,7 +13,7 @@ import { addJsonRoutes, addOpenRoutes } from './json-routes.ts';
 import { checkListen } from './listen-rule.ts';
 import { addOutputRoutes } from './output-routes.ts';
 import { coerceError, problemHeaders, problemOf } from './problems.ts';
-import { declaredBytes, discardBytesMax } from './read-body.ts';
+import { declaredBytes, discardBody, discardBytesMax } from './read-body.ts';
 import { addStacRoutes } from './stac-routes.ts';
 
 /** A request line and headers longer than this are refused. */
@@ -81,11 +81,14 @@ function createFastify(services: Services): FastifyInstance {
   server.setErrorHandler((error, request, reply) => {
     const problem = coerceError(error, deps.log);
     const declared = declaredBytes(request.raw);
+    const { idleTimeoutMs: idleMs } = settings;
     const isTooLong = declared !== null && declared > discardBytesMax;
     // A body that was read to its end leaves the connection as good as before, though fastify closes
     // it for every body that is refused; the rest of an endless one is not worth waiting for.
     if (request.raw.complete) reply.removeHeader('connection');
     else if (isTooLong || problem.code === 'timed_out') reply.header('connection', 'close');
+    // Node reads on by itself only where nobody had begun to.
+    else void discardBody(request.raw, { bytesMax: discardBytesMax, idleMs });
     // As bytes: fastify would add a charset to a text, which the type does not have.
     return reply
       .status(problem.httpStatus)

@@ -23,6 +23,8 @@ BATCH_BYTES = 1024 * 1024
 BATCH_SECONDS = 0.5
 #: Sent and not answered yet.
 IN_FLIGHT_MAX = 2
+#: Of blobs from this size on it is asked first whether the mesh has them: another process may have put them.
+ASKED_BYTES_MIN = 1024 * 1024
 #: Hashes of blobs that are known to be on the mesh.
 KNOWN_BLOBS_MAX = 10000
 
@@ -36,28 +38,31 @@ class Blobs(object):
 
     def put(self, data):
         """Stores bytes; returns their hash."""
-        sha256 = sha256_of(data)
-        if sha256 not in self._known:
-            self._transport.request('PUT', '/v1/blobs/' + sha256, data,
-                                    [('Content-Type', 'application/octet-stream')])
-            self._note(sha256)
-        return sha256
+        return self._put(sha256_of(data), data, len(data) >= ASKED_BYTES_MIN)
 
     def put_archive(self, archive):
         """Stores what a function carries, read as it is sent; returns its hash."""
-        sha256 = archive.sha256()
-        if sha256 not in self._known:
-            path = '/v1/blobs/' + sha256
-            try:
-                self._transport.request('HEAD', path)
-            except PerigeeError as error:
-                # Without a body: the status is all that there is.
-                if error.code not in ('not_found', 'http_404'):
-                    raise
-                self._transport.request('PUT', path, archive,
-                                        [('Content-Type', 'application/octet-stream')])
-            self._note(sha256)
+        return self._put(archive.sha256(), archive, True)
+
+    def _put(self, sha256, body, is_large):
+        if sha256 in self._known:
+            return sha256
+        path = '/v1/blobs/' + sha256
+        if not (is_large and self._is_there(path)):
+            self._transport.request('PUT', path, body,
+                                    [('Content-Type', 'application/octet-stream')])
+        self._note(sha256)
         return sha256
+
+    def _is_there(self, path):
+        try:
+            self._transport.request('HEAD', path)
+        except PerigeeError as error:
+            # Without a body: the status is all that there is.
+            if error.code not in ('not_found', 'http_404'):
+                raise
+            return False
+        return True
 
     def _note(self, sha256):
         if len(self._known) >= KNOWN_BLOBS_MAX:

@@ -1,7 +1,8 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { request as httpsRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { discardBytesMax } from '../../../../coordinator/gateway/http/read-body.ts';
 import type { GatewaySettings } from '../../../../coordinator/gateway/settings.ts';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
 import { batchBytesMax } from '../../../../protocol/wire/limits.ts';
@@ -157,6 +158,60 @@ describe('one connection', () => {
     expect([refused.status, JSON.parse(refused.body).code]).toEqual([401, 'token_missing']);
     client.socket.write('GET /v1/health HTTP/1.1\r\nHost: perigee\r\n\r\n');
     expect((await client.answer()).status).toBe(200);
+  });
+});
+
+describe('an upload that need not have come', () => {
+  const upload = (running: GatewayMesh, body: Buffer): RawClient => {
+    const client = new RawClient(running.url);
+    const hash = createHash('sha256').update(body).digest('hex');
+    client.socket.write(
+      `PUT /v1/blobs/${hash} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${running.operator}\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
+    return client;
+  };
+  /** Whether the connection carries another call. */
+  const goesOn = async (client: RawClient): Promise<boolean> => {
+    client.socket.write('GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n');
+    return (await client.answer()).status === 200;
+  };
+
+  it('is read to its end, however long, when the blob is there already', async () => {
+    const running = await start();
+    const body = Buffer.alloc(discardBytesMax + 5_000_000, 'again');
+    for (const status of [201, 200]) {
+      const client = upload(running, body);
+      client.socket.write(body);
+      expect((await client.answer()).status).toBe(status);
+      expect(await goesOn(client)).toBe(true);
+      client.socket.destroy();
+    }
+  });
+
+  it('does not hold its call when it stands still', async () => {
+    const running = await start({ idleTimeoutMs: 200 });
+    const body = Buffer.alloc(100_000, 'still');
+    const whole = upload(running, body);
+    whole.socket.write(body);
+    expect((await whole.answer()).status).toBe(201);
+    const stuck = upload(running, body);
+    stuck.socket.write(body.subarray(0, 500));
+    await stuck.closed();
+  });
+
+  it('is read to its end when it is refused half-way', async () => {
+    const running = await start();
+    const write = running.blobs.write.bind(running.blobs);
+    running.blobs.write = async (_hash, bytes) => {
+      for await (const _chunk of bytes) throw new PerigeeError('disk_full');
+    };
+    const body = Buffer.alloc(20_000_000, 'refused');
+    const client = upload(running, body);
+    client.socket.write(body);
+    const refused = await client.answer();
+    expect([refused.status, JSON.parse(refused.body).code]).toEqual([507, 'disk_full']);
+    expect(await goesOn(client)).toBe(true);
+    running.blobs.write = write;
   });
 });
 

@@ -109,6 +109,16 @@ describe('agent mesh', () => {
       await expect.poll(() => bench.driver.state().nodes.get(agent.node)?.session).toBe(null);
     });
 
+    it('refuses a second hello also while the first is looked up', async () => {
+      const machine = await bench.createMachine();
+      await (await join({ machine })).frames.close();
+      const twice = await bench.connect(machine);
+      twice.say(bench.hello());
+      twice.say(bench.hello());
+      expect(await twice.next('refused')).toMatchObject({ code: 'frame_invalid' });
+      await twice.closed;
+    });
+
     it('waits for a hello no longer than it must', async () => {
       const hasty = await createMeshBench({ greetingMsMax: 20 });
       try {
@@ -309,6 +319,30 @@ describe('agent mesh', () => {
       await agent.next('ack');
       expect((await bench.store.findOutcome(ref))?.outcome.status).toBe('success');
       expect(await bench.store.mayReadBlob(alice, hash)).toBe(true);
+    });
+
+    it('are no result under another size, and a malformed reference behind one ends the session', async () => {
+      await createGroup();
+      const machine = await bench.createMachine();
+      const agent = await join({ machine, namespaces: [alice] });
+      await bench.submit(group, [payload('1'), payload('2')]);
+      await agent.next('grants');
+      await put(machine);
+      const sizeBytes = bytes.length + 1;
+      const result = encodeBlobReference({ tag: payloadTags.pickle, hash, sizeBytes });
+      const ref = (index: number) => ({ batch: 1 as BatchNumber, index, attempt: 1 });
+      agent.say({ kind: 'report', report: 1, outcomes: [{ ...ref(0), ...success, result }] });
+      const broken = Buffer.from('Bxx');
+      agent.say({
+        kind: 'report',
+        report: 2,
+        outcomes: [{ ...ref(1), ...success, result: broken }],
+      });
+      await agent.closed;
+      expect(await bench.store.findOutcome(ref(0))).toMatchObject({
+        outcome: { status: 'crash', failure: { name: 'ResultMissing' } },
+      });
+      await join({ machine });
     });
 
     it('that a node has not put are no result of it, and no way to another’s blobs', async () => {
