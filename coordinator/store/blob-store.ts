@@ -10,6 +10,7 @@ import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { verifyBlob } from '../../protocol/net/blob-transfer.ts';
 import { writePieces } from '../../protocol/net/write-pieces.ts';
 import type { BlobHash } from '../../protocol/wire/ids.ts';
+import type { FileCommitter, WrittenFile } from './commit-files.ts';
 import { createFileCommitter, syncFolder } from './commit-files.ts';
 import type { BlobStore } from './port.ts';
 import { storeError } from './sqlite-errors.ts';
@@ -21,7 +22,10 @@ const readChunkBytes = 256 * 1024;
  * Opens the folder; what an earlier run left half-written is removed.
  * @throws PerigeeError data_unwritable
  */
-export async function openBlobStore(folder: string): Promise<BlobStore> {
+export async function openBlobStore(
+  folder: string,
+  committer: FileCommitter = createFileCommitter(),
+): Promise<BlobStore> {
   const uploads = join(folder, 'uploads');
   try {
     await rm(uploads, { recursive: true, force: true });
@@ -29,8 +33,19 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
   } catch (cause) {
     throw new PerigeeError('data_unwritable', `${folder} cannot be written.`, { cause });
   }
-  const pathOf = (hash: BlobHash): string => join(folder, hash.slice(0, 2), hash.slice(2));
+  const shardOf = (hash: BlobHash): string => join(folder, hash.slice(0, 2));
+  const pathOf = (hash: BlobHash): string => join(shardOf(hash), hash.slice(2));
+  /** Blobs that may have their names already, but not on disk. */
+  const pending = new Map<BlobHash, Promise<void>>();
+  /** Folders whose last sync failed: no name in them is believed before the next one. */
+  const unsynced = new Set<string>();
   const sizeOf = async (hash: BlobHash): Promise<number | undefined> => {
+    await pending.get(hash)?.catch(() => undefined);
+    const shard = shardOf(hash);
+    if (unsynced.has(shard)) {
+      await syncFolder(shard);
+      unsynced.delete(shard);
+    }
     try {
       return (await stat(pathOf(hash))).size;
     } catch (caught) {
@@ -44,7 +59,6 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     if (found === undefined) throw new PerigeeError('not_found', `There is no blob ${hash}.`);
     return found;
   };
-  const committer = createFileCommitter();
   /** Those that are on disk, or about to be: whoever writes into one waits until it is. */
   const shards = new Map<string, Promise<void>>();
   const makeShard = (shard: string): Promise<void> => {
@@ -58,9 +72,21 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
     made.catch(() => shards.delete(shard));
     return made;
   };
+  const commit = async (hash: BlobHash, written: WrittenFile): Promise<void> => {
+    const committed = committer.commit(written);
+    pending.set(hash, committed);
+    try {
+      await committed;
+    } catch (caught) {
+      unsynced.add(written.folder);
+      throw caught;
+    } finally {
+      if (pending.get(hash) === committed) pending.delete(hash);
+    }
+  };
   const write: BlobStore['write'] = async (hash, bytes, options) => {
     const upload = join(uploads, randomBytes(12).toString('hex'));
-    const shard = join(folder, hash.slice(0, 2));
+    const shard = shardOf(hash);
     try {
       const file = await open(upload, 'wx', 0o600);
       try {
@@ -72,7 +98,7 @@ export async function openBlobStore(folder: string): Promise<BlobStore> {
         await file.close();
         throw caught;
       }
-      await committer.commit({ file, from: upload, to: pathOf(hash), folder: shard });
+      await commit(hash, { file, from: upload, to: pathOf(hash), folder: shard });
     } catch (caught) {
       await rm(upload, { force: true });
       throw storeError(caught, folder);

@@ -208,7 +208,10 @@ class Mesh(object):
         if path.startswith('/v1/namespaces/'):
             return 201, {'namespace': path.split('/')[-1], 'created': True}
         if path.startswith('/v1/blobs/'):
-            return self._put_blob(path.split('/')[-1], body)
+            sha256 = path.split('/')[-1]
+            if method == 'HEAD':
+                return 200 if sha256 in self.blobs else 404, b''
+            return self._put_blob(sha256, body)
         if path == '/v1/groups':
             return self._create_group(json.loads(body.decode('utf-8')))
         found = re.match(r'/v1/groups/([0-9a-f]+)/batches/([0-9a-f-]+)$', path)

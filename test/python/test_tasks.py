@@ -75,6 +75,17 @@ class Values(WithMesh):
         self.assertEqual(task.result, big + b'!')
         self.assertEqual(len(self.mesh.find_requests('PUT /v1/blobs')), 2)
 
+    def test_a_large_blob_that_another_process_put_is_not_sent_again(self):
+        big = b'\x00\xff' * 1000000
+        for _ in range(2):
+            # A client knows nothing of what the one before it has put.
+            client = AsyncTasks(self.mesh.url, 'secret')
+            self.addCleanup(client.close)
+            self.assertEqual(client.create_function(len)(big).result, len(big))
+        large_blobs = [name for name, data in self.mesh.blobs.items() if len(data) > len(big)]
+        self.assertEqual(len(large_blobs), 1)
+        self.assertEqual(len(self.mesh.find_requests('PUT /v1/blobs/' + large_blobs[0])), 1)
+
     def test_the_inline_bound_itself(self):
         same = self.make(lambda x: x)
         for size in (65000, 65500, 65520, 65530, 65536, 65537):

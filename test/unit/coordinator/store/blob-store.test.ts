@@ -1,5 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -99,6 +107,40 @@ describe('blob store', () => {
     );
     await Promise.all(blobsOfShard);
     expect((await collect(blobs.read(hash))).equals(bytes)).toBe(true);
+  });
+
+  it('believes a name only when it is on disk, also of a second copy of the same bytes', async () => {
+    const bytes = randomBytes(100);
+    const hash = hashOf(bytes);
+    const syncs: (() => void)[] = [];
+    const failures: Error[] = [];
+    // Names at once and is slow to sync: as a disk is that others use.
+    const store = await openBlobStore(folder, {
+      async commit({ file, from, to }) {
+        await file.close();
+        renameSync(from, to);
+        await new Promise<void>((resolve) => syncs.push(resolve));
+        const failure = failures.pop();
+        if (failure !== undefined) throw failure;
+      },
+    });
+    const seen: string[] = [];
+    const first = store.write(hash, inParts(bytes, 10), { bytesMax: 100 });
+    await expect.poll(() => syncs.length).toBe(1);
+    const asked = store.has(hash).then((isThere) => seen.push(`there: ${isThere}`));
+    const again = store.writeBytes(bytes).then(() => seen.push('written again'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(seen).toEqual([]);
+    syncs.shift()?.();
+    await Promise.all([first, asked, again]);
+    expect(seen.sort()).toEqual(['there: true', 'written again']);
+    // Where the sync failed the next look makes up for it.
+    failures.push(new Error('EIO'));
+    const failed = store.write(hash, inParts(bytes, 10), { bytesMax: 100 });
+    await expect.poll(() => syncs.length).toBe(1);
+    syncs.shift()?.();
+    await expect(failed).rejects.toThrow('EIO');
+    expect(await store.has(hash)).toBe(true);
   });
 
   it('says what is not there', async () => {
