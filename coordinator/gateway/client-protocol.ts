@@ -180,7 +180,7 @@ function beginCall(
   }
   const call: OpenCall = {
     cancel: new AbortController(),
-    upload: name === 'blobs.put' ? createUpload(session) : null,
+    upload: name === 'blobs.put' ? createUpload(services, session) : null,
   };
   session.calls.set(id, call);
   runCall(services, session, { ...message, call })
@@ -255,8 +255,8 @@ async function runSubscription(
   }
 }
 
-function createUpload(session: Session): ClientUpload {
-  return createClientUpload({
+function createUpload(services: Services, session: Session): ClientUpload {
+  const flow = {
     // One stream has one flow: while one upload is behind the disk, nothing is read.
     onFull: () => {
       session.full += 1;
@@ -266,7 +266,9 @@ function createUpload(session: Session): ClientUpload {
       session.full -= 1;
       if (session.full === 0) session.frames.resume();
     },
-  });
+    isHeld: () => session.full > 0,
+  };
+  return createClientUpload(flow, { idleMs: services.settings.idleTimeoutMs });
 }
 
 function endCall(call: OpenCall, reason: PerigeeError): void {

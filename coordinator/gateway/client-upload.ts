@@ -1,5 +1,5 @@
 /** The bytes of an upload that arrive as messages, handed to whoever writes them. */
-import type { PerigeeError } from '../../protocol/base/errors.ts';
+import { PerigeeError } from '../../protocol/base/errors.ts';
 
 /** One upload under way. */
 export interface ClientUpload {
@@ -16,8 +16,16 @@ export interface ClientUpload {
 /** Bytes that may wait for the disk before the client is held back. */
 const waitingBytesMax = 4 * 1024 * 1024;
 
-/** An upload that tells when it is full and when there is room again. */
-export function createClientUpload(flow: { onFull(): void; onRoom(): void }): ClientUpload {
+/** What an upload is one of several on. */
+export interface UploadFlow {
+  onFull(): void;
+  onRoom(): void;
+  /** Whether the client is held back, and so cannot send. */
+  isHeld(): boolean;
+}
+
+/** An upload that tells when it is full and when there is room again; one that stands still is given up. */
+export function createClientUpload(flow: UploadFlow, options: { idleMs: number }): ClientUpload {
   let chunks: Uint8Array[] = [];
   let waiting = 0;
   let isFull = false;
@@ -48,9 +56,18 @@ export function createClientUpload(flow: { onFull(): void; onRoom(): void }): Cl
       if (isFinished) return;
       const { promise, resolve } = Promise.withResolvers<void>();
       wake = resolve;
+      const idle = setTimeout(() => {
+        if (flow.isHeld()) idle.refresh();
+        else fail(stoodStill());
+      }, options.idleMs);
       await promise;
+      clearTimeout(idle);
     }
   }
+  const fail = (error: PerigeeError): void => {
+    failure = error;
+    notify();
+  };
   return {
     bytes: read(),
     push(bytes) {
@@ -67,10 +84,7 @@ export function createClientUpload(flow: { onFull(): void; onRoom(): void }): Cl
       isFinished = true;
       notify();
     },
-    fail(error) {
-      failure = error;
-      notify();
-    },
+    fail,
     discard() {
       isDiscarded = true;
       chunks = [];
@@ -78,4 +92,10 @@ export function createClientUpload(flow: { onFull(): void; onRoom(): void }): Cl
       makeRoom();
     },
   };
+}
+
+function stoodStill(): PerigeeError {
+  return new PerigeeError('timed_out', 'The upload stood still for too long.', {
+    fix: 'Check the line, and send it again.',
+  });
 }

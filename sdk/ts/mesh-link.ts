@@ -226,9 +226,22 @@ async function runOperation(
     onEnd: resolve,
     onFail: reject,
   });
-  const timer = setTimeout(() => stream.abort(silent(call.name)), answerMsMax);
+  return unlessSilent(
+    stream,
+    call.name,
+    untilAborted(promise, signal, () => open.cancel()),
+  );
+}
+
+/** A wait for the coordinator; one that lasts too long ends the stream, and with it the wait. */
+async function unlessSilent<Value>(
+  stream: ClientStream,
+  name: string,
+  wait: Promise<Value>,
+): Promise<Value> {
+  const timer = setTimeout(() => stream.abort(silent(name)), answerMsMax);
   try {
-    return await untilAborted(promise, signal, () => open.cancel());
+    return await wait;
   } finally {
     clearTimeout(timer);
   }
@@ -333,10 +346,12 @@ async function sendBlob(
   for await (const part of partsOf(blob.bytes)) {
     if (isAnswered) break;
     signal.throwIfAborted();
-    if (!open.sendPart(part)) await untilAborted(stream.drained(), signal);
+    if (open.sendPart(part)) continue;
+    await unlessSilent(stream, 'blobs.put', untilAborted(stream.drained(), signal));
   }
   if (!isAnswered) open.endParts();
-  await untilAborted(answered, signal, () => stream.abort(toError(signal.reason)));
+  const abort = (): void => stream.abort(toError(signal.reason));
+  await unlessSilent(stream, 'blobs.put', untilAborted(answered, signal, abort));
 }
 
 async function* partsOf(bytes: UploadedBlob['bytes']): AsyncGenerator<Uint8Array, void, undefined> {

@@ -103,13 +103,13 @@ class TestClient {
   }
 }
 
-const dial = async (): Promise<Stream> => {
-  const [address] = mesh.host.addresses();
+const dial = async (running = mesh): Promise<Stream> => {
+  const [address] = running.host.addresses();
   if (address === undefined) throw new Error('the mesh listens');
   return dialer.open(address, clientProtocol, { signal: AbortSignal.timeout(5_000) });
 };
-const connect = async (token = mesh.operator): Promise<TestClient> => {
-  const client = new TestClient(await dial());
+const connect = async (token = mesh.operator, running = mesh): Promise<TestClient> => {
+  const client = new TestClient(await dial(running));
   client.send({ kind: 'open', protocol: 1, software: 'test', token });
   return client;
 };
@@ -235,6 +235,23 @@ describe('a client stream', () => {
     const other = await connect();
     expect(await other.result('blobs.find', { hash })).toEqual({ sizeBytes: null });
     await other.frames.close();
+  });
+});
+
+describe('an upload that stands still', () => {
+  it('is given up, and nothing of it is kept', async () => {
+    const hasty = await startGatewayMesh({ idleTimeoutMs: 100 });
+    try {
+      const client = await connect(hasty.operator, hasty);
+      const hash = sha256('never whole');
+      const id = client.call('blobs.put', { hash });
+      client.send({ kind: 'part', id, bytes: Buffer.from('never') });
+      expect(await client.replyTo(id)).toMatchObject({ kind: 'failed', code: 'timed_out' });
+      expect(await client.result('blobs.find', { hash })).toEqual({ sizeBytes: null });
+      await client.frames.close();
+    } finally {
+      await hasty.stop();
+    }
   });
 });
 

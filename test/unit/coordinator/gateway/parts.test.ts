@@ -111,12 +111,31 @@ describe('a flag', () => {
 });
 
 describe('an upload in messages', () => {
-  it('holds its sender back while it is behind, and gives the bytes in order', async () => {
+  const makeUpload = (options: { idleMs: number; isHeld?: () => boolean } = { idleMs: 60_000 }) => {
     const flow: string[] = [];
-    const upload = createClientUpload({
-      onFull: () => flow.push('full'),
-      onRoom: () => flow.push('room'),
-    });
+    const upload = createClientUpload(
+      {
+        onFull: () => flow.push('full'),
+        onRoom: () => flow.push('room'),
+        isHeld: options.isHeld ?? (() => false),
+      },
+      options,
+    );
+    return { upload, flow };
+  };
+
+  it('is given up when it stands still, but not while its sender is held back', async () => {
+    let isHeld = true;
+    const { upload } = makeUpload({ idleMs: 20, isHeld: () => isHeld });
+    const reading = upload.bytes[Symbol.asyncIterator]().next();
+    const first = await Promise.race([reading, new Promise((resolve) => setTimeout(resolve, 100))]);
+    expect(first).toBeUndefined();
+    isHeld = false;
+    await expect(reading).rejects.toMatchObject({ code: 'timed_out' });
+  });
+
+  it('holds its sender back while it is behind, and gives the bytes in order', async () => {
+    const { upload, flow } = makeUpload();
     const part = (byte: number): Uint8Array => new Uint8Array(1_500_000).fill(byte);
     for (const byte of [1, 2, 3]) upload.push(part(byte));
     upload.finish();
@@ -128,11 +147,7 @@ describe('an upload in messages', () => {
   });
 
   it('gives its room back when it is given up', () => {
-    const flow: string[] = [];
-    const upload = createClientUpload({
-      onFull: () => flow.push('full'),
-      onRoom: () => flow.push('room'),
-    });
+    const { upload, flow } = makeUpload();
     upload.push(new Uint8Array(5_000_000));
     upload.discard();
     upload.push(new Uint8Array(5_000_000));
