@@ -40,8 +40,9 @@ export interface OpenFleetDeps extends Pick<FleetDeps, 'driver' | 'images' | 'lo
 const instanceTokenMs = 5 * 60_000;
 /** Between two looks at local nodes of an earlier run. */
 const adoptedWatchMs = 250;
-/** For one call of a cloud. */
-const fleetCallMsMax = 60_000;
+
+/** For machines that are being made when the coordinator stops: programs may be given an hour. */
+const creationsMsMax = 60_000;
 
 /**
  * Opens every pool; none makes a machine before the fleet starts.
@@ -58,7 +59,7 @@ export async function openFleet(
     {
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
-      callMsMax: fleetCallMsMax,
+      creationsMsMax,
       goneKeptMs: settings.instanceKeepMs,
       lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },

@@ -43,6 +43,8 @@ export interface ProcessProviderSettings {
 }
 
 const instanceFlag = '--instance';
+/** A process starts in well under a second, also on a machine that swaps. */
+const answerMsMax = 60_000;
 /** As for the coordinator: a young space of twice 32 MB costs an agent 45 MB under load, and gains nothing. */
 const engineFlags = ['--max-semi-space-size=8'];
 
@@ -122,6 +124,7 @@ export function createProcessProvider(
   return {
     kind: 'process',
     pool: 'local',
+    answerMsMax,
     offers: () => [offer],
     check: async () => [],
     async create({ instance, offer: wanted }) {

@@ -19,6 +19,7 @@ import type {
 import { ProviderFailure } from '../../provider-port.ts';
 import type { CloudDeps } from '../cloud-provider.ts';
 import {
+  answerMsMax,
   callMsMax,
   coordinatorLabel,
   faultOf,
@@ -151,6 +152,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
   return {
     kind: 'gce',
     pool: deps.pool,
+    answerMsMax,
     offers: () => deps.offers,
     async check() {
       try {
