@@ -81,6 +81,7 @@ function openLocalPool(deps: OpenFleetDeps): OpenPool {
       makeJoinToken: (instance) =>
         makeInstanceToken(store, { instance, nowMs: Date.now(), lifeMs: instanceTokenMs }),
       joinAddress: () => deps.joinAddress,
+      log: deps.log,
     },
     {
       agentMain: fileURLToPath(new URL('../node-agent/main.ts', import.meta.url)),
