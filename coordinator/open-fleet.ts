@@ -117,12 +117,18 @@ function openBootstrap(deps: OpenFleetDeps, pools: readonly OpenPool[]): Bootstr
     {
       root: fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, ''),
       home: settings.home,
-      tokenLifeMs: settings.bootTokenMs,
+      tokenLifeMs: (pool) => tokenLifeMs(find(pool), settings.bootTokenMs),
       deadManMs: settings.deadManMs,
       certificate: deps.certificate,
       agentFlags: (pool, offer) => flagsOf(find(pool), offer),
     },
   );
+}
+
+/** As long as a pool waits for a machine that it asked for, at least: a job may be queued for days. */
+export function tokenLifeMs(pool: OpenPool | undefined, leastMs: number): number {
+  if (pool === undefined) return leastMs;
+  return Math.max(leastMs, pool.provider.answerMsMax + pool.spec.bootMsMax);
 }
 
 /** A machine offers what was planned with, whatever it finds of itself. */
