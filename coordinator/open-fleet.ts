@@ -40,7 +40,6 @@ export interface OpenFleetDeps extends Pick<FleetDeps, 'driver' | 'images' | 'lo
 const instanceTokenMs = 5 * 60_000;
 /** Between two looks at local nodes of an earlier run. */
 const adoptedWatchMs = 250;
-
 /** For machines that are being made when the coordinator stops: programs may be given an hour. */
 const creationsMsMax = 60_000;
 
