@@ -40,8 +40,8 @@ export interface OpenFleetDeps extends Pick<FleetDeps, 'driver' | 'images' | 'lo
 const instanceTokenMs = 5 * 60_000;
 /** Between two looks at local nodes of an earlier run. */
 const adoptedWatchMs = 250;
-/** For one call of a cloud. */
-const fleetCallMsMax = 60_000;
+/** For machines that are being made when the coordinator stops: programs may be given an hour. */
+const creationsMsMax = 60_000;
 
 /**
  * Opens every pool; none makes a machine before the fleet starts.
@@ -58,7 +58,7 @@ export async function openFleet(
     {
       tickMs: settings.fleetTickMs,
       stopMsMax: settings.stopMsMax,
-      callMsMax: fleetCallMsMax,
+      creationsMsMax,
       goneKeptMs: settings.instanceKeepMs,
       lifecycle: { ...defaultLifecycleSettings, plan: defaultFleetSettings },
     },
@@ -80,6 +80,7 @@ function openLocalPool(deps: OpenFleetDeps): OpenPool {
       makeJoinToken: (instance) =>
         makeInstanceToken(store, { instance, nowMs: Date.now(), lifeMs: instanceTokenMs }),
       joinAddress: () => deps.joinAddress,
+      log: deps.log,
     },
     {
       agentMain: fileURLToPath(new URL('../node-agent/main.ts', import.meta.url)),
@@ -115,12 +116,18 @@ function openBootstrap(deps: OpenFleetDeps, pools: readonly OpenPool[]): Bootstr
     {
       root: fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, ''),
       home: settings.home,
-      tokenLifeMs: settings.bootTokenMs,
+      tokenLifeMs: (pool) => tokenLifeMs(find(pool), settings.bootTokenMs),
       deadManMs: settings.deadManMs,
       certificate: deps.certificate,
       agentFlags: (pool, offer) => flagsOf(find(pool), offer),
     },
   );
+}
+
+/** As long as a pool waits for a machine that it asked for, at least: a job may be queued for days. */
+export function tokenLifeMs(pool: OpenPool | undefined, leastMs: number): number {
+  if (pool === undefined) return leastMs;
+  return Math.max(leastMs, pool.provider.answerMsMax + pool.spec.bootMsMax);
 }
 
 /** A machine offers what was planned with, whatever it finds of itself. */

@@ -167,7 +167,7 @@ export const settingsTable = {
   }),
   bootTokenMs: milliseconds({
     default: 30 * 60_000,
-    doc: 'How long the join token in a machine’s user data is good.',
+    doc: 'How long the join token in a machine’s user data is good; longer when the pool’s `bootSecondsMax` is.',
   }),
   deadManMs: milliseconds({
     default: 10 * 60_000,

@@ -59,8 +59,8 @@ export interface FleetShellSettings {
   tickMs: number;
   /** For local instances to end when the fleet stops; then they are killed. */
   stopMsMax: number;
-  /** For one call of a provider; then it counts as not answered. */
-  callMsMax: number;
+  /** For creations under way when the fleet stops; then they are broken off, and found by their tag. */
+  creationsMsMax: number;
   /** How long instances that are gone are kept in the store. */
   goneKeptMs: number;
   lifecycle: LifecycleSettings;
@@ -195,15 +195,15 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     assert(provider !== undefined, `pool ${pool} has a provider`);
     return provider;
   };
-  const limit = (): AbortSignal =>
-    AbortSignal.any([calls.signal, AbortSignal.timeout(settings.callMsMax)]);
+  const limit = (pool: string): AbortSignal =>
+    AbortSignal.any([calls.signal, AbortSignal.timeout(getProvider(pool).answerMsMax)]);
   /** Not awaited by the orders behind it: a cloud that takes its time must not hold up a drain. */
   const create = async (order: Extract<FleetOrder, { kind: 'create' }>): Promise<void> => {
     const { pool, instance, offer } = order;
     const creation = (async () => {
       try {
-        const userData = await deps.bootstrap.userData(instance, pool, offer);
-        const handle = await getProvider(pool).create({ instance, offer, userData }, limit());
+        const userData = await makeUserData(order);
+        const handle = await getProvider(pool).create({ instance, offer, userData }, limit(pool));
         take({ kind: 'created', instance, handle });
       } catch (caught) {
         const { failure, mayHaveMade, message } = toFailure(caught);
@@ -213,10 +213,19 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     creations.add(creation);
     creation.finally(() => creations.delete(creation)).catch(warn);
   };
+  const makeUserData = async (order: Extract<FleetOrder, { kind: 'create' }>): Promise<string> => {
+    try {
+      return await deps.bootstrap.userData(order.instance, order.pool, order.offer);
+    } catch (caught) {
+      // No provider has been asked for anything yet.
+      const cause = toError(caught);
+      throw new ProviderFailure('unavailable', cause.message, { mayHaveMade: false, cause });
+    }
+  };
   const list = async (pool: string): Promise<void> => {
     const askedAtMs = clock.nowMs();
     getProvider(pool)
-      .list(limit())
+      .list(limit(pool))
       .then(
         (found) => take({ kind: 'listed', pool, found, askedAtMs }),
         (caught: unknown) => {
@@ -229,7 +238,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
   const terminate = async (order: Extract<FleetOrder, { kind: 'terminate' }>): Promise<void> => {
     const { pool, instance, handle } = order;
     getProvider(pool)
-      .terminate(instance, handle, limit())
+      .terminate(instance, handle, limit(pool))
       .catch((caught: unknown) =>
         take({ kind: 'endFailed', instance, message: toError(caught).message }),
       )
@@ -310,7 +319,7 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     await tieNodes(store, state, [...driver.state().nodes.keys()].filter(isOutOfContact));
     for (const [pool, provider] of providers) {
       if (provider.kind !== 'process') continue;
-      const found = await provider.list(limit());
+      const found = await provider.list(limit(pool));
       for (const record of [...state.instances.values()]) {
         if (record.pool !== pool) continue;
         const handle = record.handle || found.get(record.instance)?.handle;
@@ -343,13 +352,15 @@ export function createFleet(deps: FleetDeps, settings: FleetShellSettings): Flee
     clearTimeout(tickTimer);
     // Their process ids must be known before they can be told to end.
     await performing;
+    const patience = setTimeout(() => calls.abort(), settings.creationsMsMax);
     await Promise.allSettled(creations);
+    clearTimeout(patience);
     await performing;
     for (const instance of localInstances()) {
       const record = state.instances.get(instance);
       if (record !== undefined) {
         await getProvider(record.pool)
-          .terminate(instance, record.handle || null, limit())
+          .terminate(instance, record.handle || null, limit(record.pool))
           .catch(warn);
       }
     }

@@ -87,6 +87,8 @@ export interface ProviderFault {
 export interface Provider {
   readonly kind: ProviderKind;
   readonly pool: string;
+  /** For one of the calls below that take a signal; beyond it the answer counts as lost. */
+  readonly answerMsMax: number;
   /** In order of preference. */
   offers(): readonly InstanceOffer[];
   /** Credentials, types and zones, at start; empty when all is well. */

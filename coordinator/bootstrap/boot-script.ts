@@ -37,8 +37,9 @@ url=${quote(input.url)}
 ${
   isMachine
     ? 'home=/var/lib/perigee'
-    : `# SIGTERM before the home exists ends the job at once.
-home="\${TMPDIR:-/tmp}/perigee-$instance"`
+    : `# SIGTERM before the home exists ends the job at once. The instance's name is no secret: others on
+# the machine could have made a folder of that name, and would then own what runs in it.
+home=$(mktemp -d "\${TMPDIR:-/tmp}/perigee-$instance.XXXXXXXX") || exit 1`
 }
 mkdir -p "$home/boot" "$home/images" && cd "$home" || exit 1
 cat >boot/power-off <<'END'

@@ -26,8 +26,8 @@ export interface BootstrapSettings {
   root: string;
   /** PERIGEE_HOME. */
   home: string;
-  /** For a machine to boot, fetch and join. */
-  tokenLifeMs: number;
+  /** For a machine of a pool to boot, fetch and join. */
+  tokenLifeMs(pool: string): number;
   deadManMs: number;
   certificate: string | null;
   /** More flags for the agents of an offer of a pool. */
@@ -75,7 +75,7 @@ export function createBootstrap(
       const joinToken = await makeInstanceToken(deps.store, {
         instance,
         nowMs: deps.clock.nowMs(),
-        lifeMs: settings.tokenLifeMs,
+        lifeMs: settings.tokenLifeMs(pool),
       });
       return bootScript({
         instance,

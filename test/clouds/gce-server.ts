@@ -21,13 +21,14 @@ export interface GceServer {
   trouble: string | null;
   lostAnswers: number;
   listDelayMs: number;
+  /** How long an operation takes. */
+  operationMs: number;
   machines: Map<string, Machine>;
   stop(): Promise<void>;
 }
 
 const zones = ['europe-west1-b', 'europe-west1-c'];
 const types = ['e2-standard-2', 'c3-standard-4'];
-const operationMs = 100;
 const pageSize = 2;
 
 type Json = Record<string, unknown>;
@@ -38,13 +39,15 @@ export async function startGceServer(): Promise<GceServer> {
 
   const begin = (place: string, error: string | null): Json => {
     const name = `operation-${operations.size + 1}`;
-    operations.set(name, { doneAtMs: Date.now() + operationMs, error, place });
+    operations.set(name, { doneAtMs: Date.now() + server.operationMs, error, place });
     return { kind: 'compute#operation', name, status: 'RUNNING' };
   };
   const insert = (place: string, zone: string, body: Json, requestId: string): Json => {
     const before = requests.get(requestId);
     if (before !== undefined) return { name: before.operation, status: 'RUNNING' };
     const name = String(body['name']);
+    const labels = body['labels'] as Record<string, string>;
+    refuseBadLabels(labels);
     if (server.machines.has(name)) throw new Refusal(409, 'alreadyExists', 'it is there');
     if (server.trouble === 'quota')
       throw new Refusal(403, 'quotaExceeded', "Quota 'CPUS' exceeded");
@@ -56,7 +59,7 @@ export async function startGceServer(): Promise<GceServer> {
       server.machines.set(name, {
         name,
         zone,
-        labels: body['labels'] as Record<string, string>,
+        labels,
         status: 'RUNNING',
         visibleAtMs: Date.now() + server.listDelayMs,
         body,
@@ -161,6 +164,7 @@ export async function startGceServer(): Promise<GceServer> {
     trouble: null,
     lostAnswers: 0,
     listDelayMs: 0,
+    operationMs: 100,
     machines: new Map(),
     async stop() {
       http.closeAllConnections();
@@ -178,6 +182,18 @@ class Refusal extends Error {
     super(message);
     this.status = status;
     this.reason = reason;
+  }
+}
+
+/** https://docs.cloud.google.com/compute/docs/labeling-resources#label_format */
+function refuseBadLabels(labels: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(labels)) {
+    const isGood =
+      /^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$/u.test(key) &&
+      /^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$/u.test(value);
+    if (isGood) continue;
+    const message = `Invalid value for field 'resource.labels': '${key}: ${value}'.`;
+    throw new Refusal(400, 'invalid', message);
   }
 }
 

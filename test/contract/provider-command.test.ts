@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -108,6 +108,35 @@ describe('provider command, beyond what all do', () => {
     await expect(
       provider.create({ instance, offer: 'plain', userData: '' }, signal),
     ).rejects.toMatchObject({ failure: 'unavailable', mayHaveMade: true });
+  });
+
+  it('waits for no program that left one of its own behind, beyond the time that it has', async () => {
+    const pids = join(folder, 'left-behind');
+    const leave = `setsid sh -c 'echo $$ >>${pids}; exec sleep 120' & `;
+    const provider = await open(folder, {
+      list: ['sh', '-c', `${leave} echo '[]'`],
+      destroy: ['sh', '-c', `${leave} sleep 120`],
+      timeoutSeconds: 2,
+    });
+    try {
+      expect(await provider.list(signal)).toEqual(new Map());
+      const instance = 'command-0000ffff' as InstanceId;
+      await expect(provider.terminate(instance, null, signal)).rejects.toMatchObject({
+        failure: 'unavailable',
+        message: expect.stringContaining('took over 2 s'),
+      });
+    } finally {
+      for (const pid of readFileSync(pids, 'utf8').trim().split('\n')) {
+        process.kill(Number(pid), 'SIGKILL');
+      }
+    }
+  }, 30_000);
+
+  it('asks for as much time as its programs may take, so that theirs is over first', async () => {
+    const provider = await open(folder, { timeoutSeconds: 3_600 });
+    expect(provider.answerMsMax).toBeGreaterThan(3_600_000);
+    const usual = await open(folder);
+    expect(usual.answerMsMax).toBeGreaterThan(120_000);
   });
 
   it('takes a listing that is no JSON for unknown, and says so at start', async () => {

@@ -23,6 +23,7 @@ testProvider({
         {
           makeJoinToken: async (instance) => `token of ${instance}`,
           joinAddress: () => '/ip4/127.0.0.1/tcp/1/p2p/X',
+          log: { warn: () => undefined },
         },
         {
           agentMain: join(import.meta.dirname, '../unit/coordinator/autoscaler/stand-in-agent.ts'),

@@ -1,6 +1,6 @@
 /** The whole life of a Slurm job as a node: a real cluster of one, the real boot script and agent in the job. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -70,7 +70,8 @@ it('a job is submitted for a task, works, goes idle and ends; nothing of it is l
   expect(made).toMatchObject({ pool: 'cluster', offer: 'job' });
   expect(jobs()).toHaveLength(1);
   // Slurm gives its jobs the machine's own folder for such things.
-  const home = `/tmp/perigee-${made?.instance}`;
+  const name = readdirSync('/tmp').find((each) => each.startsWith(`perigee-${made?.instance}.`));
+  const home = join('/tmp', name ?? 'no home');
   homes.push(home);
   expect(existsSync(join(home, 'perigee-agent/bin/node'))).toBe(true);
 

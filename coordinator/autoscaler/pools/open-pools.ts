@@ -24,7 +24,6 @@ const bootMsGuess: Record<PoolKind, number> = {
 const killAfterMs = Number.POSITIVE_INFINITY;
 const retryBaseMs = 60_000;
 const retryMaxMs = 3_600_000;
-const checkMsMax = 30_000;
 
 /**
  * Opens every pool; missing credentials, types and zones become faults, a wrong field ends the start.
@@ -63,7 +62,7 @@ async function load(entry: PoolEntry, loadFields: typeof loadProvider) {
 
 async function check(provider: Provider): Promise<string[]> {
   try {
-    const faults = await provider.check(AbortSignal.timeout(checkMsMax));
+    const faults = await provider.check(AbortSignal.timeout(provider.answerMsMax));
     return faults.map(({ message, fix }) => `${message} ${fix}`);
   } catch (caught) {
     return [`It could not be checked: ${toError(caught).message}`];

@@ -15,6 +15,8 @@ export interface CloudDeps {
 
 /** One call of a cloud's API; beyond it the answer counts as lost. */
 export const callMsMax = 30_000;
+/** One answer to the fleet takes a few of them. */
+export const answerMsMax = 2 * callMsMax;
 
 /** What machines elsewhere know nothing of: they are seen by listings alone. */
 export const seenByListing = {

@@ -24,6 +24,7 @@ export interface ProcessProviderDeps {
   makeJoinToken(instance: InstanceId): Promise<string>;
   /** Where agents reach this coordinator; known once it listens. */
   joinAddress(): string;
+  log: { warn(fields: object, message: string): void };
 }
 
 export interface ProcessProviderSettings {
@@ -43,6 +44,8 @@ export interface ProcessProviderSettings {
 }
 
 const instanceFlag = '--instance';
+/** A process starts in well under a second, also on a machine that swaps. */
+const answerMsMax = 60_000;
 /** As for the coordinator: a young space of twice 32 MB costs an agent 45 MB under load, and gains nothing. */
 const engineFlags = ['--max-semi-space-size=8'];
 
@@ -73,8 +76,17 @@ export function createProcessProvider(
     if (!running.delete(instance)) return;
     adopted.delete(instance);
     if (adopted.size === 0) clearInterval(timer);
-    rmSync(folderOf(instance), { recursive: true, force: true });
     for (const listener of listeners) listener(instance);
+    removeFolder(instance);
+  };
+  /** Nobody can catch what a timer or an exit throws, and what tasks left may not be ours to remove. */
+  const removeFolder = (instance: InstanceId): void => {
+    const folder = folderOf(instance);
+    try {
+      rmSync(folder, { recursive: true, force: true });
+    } catch (caught) {
+      deps.log.warn({ err: toError(caught), folder }, 'the folder of a local node stays');
+    }
   };
   const watchAdopted = (): void => {
     for (const instance of adopted) {
@@ -122,6 +134,7 @@ export function createProcessProvider(
   return {
     kind: 'process',
     pool: 'local',
+    answerMsMax,
     offers: () => [offer],
     check: async () => [],
     async create({ instance, offer: wanted }) {

@@ -2,10 +2,11 @@
 import { spawn } from 'node:child_process';
 
 export interface Ran {
-  /** Null when it was ended by a signal, ours at its deadline among them. */
+  /** Null when it was ended by a signal, ours among them. */
   status: number | null;
   stdout: string;
   stderr: string;
+  /** It, or what it left behind with its output open, was not done at its deadline. */
   timedOut: boolean;
 }
 
@@ -32,17 +33,24 @@ export function runProgram(
     });
     let stdout = '';
     let stderr = '';
-    let timedOut = false;
-    const end = (): void => {
-      timedOut = true;
+    const settle = (ran: Pick<Ran, 'status' | 'timedOut'>): void => {
+      clearTimeout(timer);
+      options.signal.removeEventListener('abort', giveUp);
+      done({ ...ran, stdout, stderr: stderr.trim() });
+    };
+    /** What has left the group, or hangs in the kernel, could keep the pipes open for ever: nobody waits. */
+    const breakOff = (timedOut: boolean): void => {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
       } catch {
         // It ended just now.
       }
+      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+      settle({ status: child.exitCode, timedOut });
     };
-    const timer = setTimeout(end, options.msMax);
-    options.signal.addEventListener('abort', end, { once: true });
+    const giveUp = (): void => breakOff(false);
+    const timer = setTimeout(() => breakOff(true), options.msMax);
+    options.signal.addEventListener('abort', giveUp, { once: true });
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout = (stdout + text).slice(0, outputCharsMax);
     });
@@ -52,17 +60,12 @@ export function runProgram(
     // A program that does not read its input is no error of ours.
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input ?? '');
-    const settle = (): void => {
-      clearTimeout(timer);
-      options.signal.removeEventListener('abort', end);
-    };
     child.once('error', (error) => {
-      settle();
+      clearTimeout(timer);
+      options.signal.removeEventListener('abort', giveUp);
       fail(error);
     });
-    child.once('close', (status) => {
-      settle();
-      done({ status, stdout, stderr: stderr.trim(), timedOut });
-    });
+    child.once('close', (status) => settle({ status, timedOut: false }));
+    if (options.signal.aborted) giveUp();
   });
 }

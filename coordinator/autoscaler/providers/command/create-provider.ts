@@ -36,6 +36,8 @@ const exitKinds: Readonly<Record<number, ProviderFailureKind>> = {
   14: 'invalid',
 };
 const handleCharsMax = 4_096;
+/** Between a program’s own time-out and the fleet’s: the program’s says more. */
+const slackMs = 5_000;
 
 export function createCommandProvider(settings: CommandSettings, deps: CloudDeps): Provider {
   /** Creations under way, so that a second call for one waits for the first. */
@@ -66,7 +68,9 @@ export function createCommandProvider(settings: CommandSettings, deps: CloudDeps
     const failure = exitKinds[ran.status ?? -1] ?? 'unavailable';
     const how = ran.timedOut
       ? `took over ${settings.timeoutMs / 1_000} s`
-      : `exited with ${ran.status}`;
+      : ran.status === null
+        ? 'was ended by a signal'
+        : `exited with ${ran.status}`;
     throw new ProviderFailure(failure, `${words[0]} ${how}: ${ran.stderr}`, {
       mayHaveMade: failure === 'unavailable',
     });
@@ -86,6 +90,7 @@ export function createCommandProvider(settings: CommandSettings, deps: CloudDeps
   return {
     kind: 'command',
     pool: deps.pool,
+    answerMsMax: settings.timeoutMs + slackMs,
     offers: () => deps.offers,
     async check(signal) {
       try {

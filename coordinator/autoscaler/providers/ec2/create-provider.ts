@@ -17,8 +17,10 @@ import type {
   Provider,
   ProviderFault,
 } from '../../provider-port.ts';
+import { ProviderFailure } from '../../provider-port.ts';
 import type { CloudDeps } from '../cloud-provider.ts';
 import {
+  answerMsMax,
   boundedSignal,
   callMsMax,
   faultOf,
@@ -176,6 +178,7 @@ export function createEc2Provider(settings: Ec2Settings, deps: CloudDeps): Provi
   return {
     kind: 'ec2',
     pool: deps.pool,
+    answerMsMax,
     offers: () => deps.offers,
     async check(signal) {
       const faults = await checkPermissions(signal);
@@ -229,7 +232,8 @@ function runInput(
   const { instance, offer } = request;
   const userData = Buffer.from(request.userData);
   if (userData.length > userDataBytesMax) {
-    throw new Error(`The user data has ${userData.length} bytes, EC2 takes ${userDataBytesMax}.`);
+    const message = `The user data has ${userData.length} bytes, EC2 takes ${userDataBytesMax}.`;
+    throw new ProviderFailure('invalid', message, { mayHaveMade: false });
   }
   const zone = offer.zone;
   const subnet = zone === null ? Object.values(settings.subnets)[0] : settings.subnets[zone];

@@ -1,4 +1,5 @@
 /** Machines of Google Compute Engine, by the vendor's own SDK over REST. */
+import { createHash } from 'node:crypto';
 import type { protos } from '@google-cloud/compute';
 import {
   InstancesClient,
@@ -26,11 +27,16 @@ import {
   requestToken,
   seenByListing,
 } from '../cloud-provider.ts';
-import { OperationError, statusOf, toFailure } from './failures.ts';
+import { isDeadlinePassed, OperationError, statusOf, toFailure } from './failures.ts';
 import type { GceSettings } from './settings.ts';
 
 type Machine = protos.google.cloud.compute.v1.IInstance;
 type Operation = protos.google.cloud.compute.v1.IOperation;
+/** Where an operation runs: one of the two. */
+interface Place {
+  zone?: string;
+  region?: string;
+}
 
 const labels = {
   coordinator: 'perigee-coordinator',
@@ -38,13 +44,22 @@ const labels = {
   pool: 'perigee-pool',
   offer: 'perigee-offer',
 };
-/** An operation is asked for so often; each question waits up to two minutes at Google's. */
+/** An operation is asked for so often; each question waits at Google's for as long as a call may. */
 const waitsMax = 5;
-/** Bounded, and never repeated in here: the fleet repeats, with a pause and a reason. */
-const once = { timeout: callMsMax, retry: null };
+/** Calls of a creation beside those: the insertion, and a listing where Google chose the zone. */
+const otherCallsMax = 2;
 
-/** The provider of one pool; nothing is asked of Google before it is used. */
-export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provider {
+/**
+ * The provider of one pool; nothing is asked of Google before it is used.
+ * @param msMax for one call of Google's API.
+ */
+export function createGceProvider(
+  settings: GceSettings,
+  deps: CloudDeps,
+  msMax: number = callMsMax,
+): Provider {
+  /** Bounded, and never repeated in here: the fleet repeats, with a pause and a reason. */
+  const once = { timeout: msMax, retry: null };
   const { project } = settings;
   const auth = createAuth();
   const options = clientOptions(settings, auth);
@@ -76,20 +91,30 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
   };
   const findByTag = (instance: InstanceId): Promise<Machine[]> =>
     listMachines(`${ours} AND labels.${labels.instance}=${instance}`);
-  const settle = async (place: { zone?: string; region?: string }, begun: Operation) => {
+  const waitFor = async (operation: Operation, { zone, region }: Place): Promise<Operation> => {
+    const asked = { project, operation: operation.name ?? '' };
+    try {
+      const [seen] =
+        zone === undefined
+          ? await regionOperations.wait({ ...asked, region: region ?? '' }, once)
+          : await zoneOperations.wait({ ...asked, zone }, once);
+      return seen;
+    } catch (caught) {
+      if (isDeadlinePassed(caught)) return operation;
+      throw caught;
+    }
+  };
+  const settle = async (begun: Operation, place: Place, signal: AbortSignal): Promise<void> => {
     let operation = begun;
     for (let waits = 0; operation.status !== 'DONE' && waits < waitsMax; waits += 1) {
-      const asked = { project, operation: operation.name ?? '' };
-      [operation] =
-        place.zone === undefined
-          ? await regionOperations.wait({ ...asked, region: place.region ?? '' }, once)
-          : await zoneOperations.wait({ ...asked, zone: place.zone }, once);
+      if (signal.aborted) break;
+      operation = await waitFor(operation, place);
     }
     const error = operation.error?.errors?.[0];
     if (error !== undefined) throw new OperationError(error.code ?? '', error.message ?? '');
     if (operation.status !== 'DONE') throw new Error(`${operation.name} does not end`);
   };
-  const make = async (request: CreateRequest): Promise<string> => {
+  const make = async (request: CreateRequest, signal: AbortSignal): Promise<string> => {
     const offer = getOffer(deps, request.offer);
     const name = nameOf(deps, request.instance);
     const resource = machineOf(settings, deps, { ...request, name, offer });
@@ -99,7 +124,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
         const place = { zone: offer.zone };
         const asked = { project, ...place, requestId, instanceResource: resource };
         const [begun] = await instances.insert(asked, once);
-        await settle(place, begun.latestResponse as Operation);
+        await settle(begun.latestResponse as Operation, place, signal);
         return `${offer.zone}/${name}`;
       }
       const place = { region: settings.region };
@@ -115,7 +140,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
         },
       };
       const [begun] = await regionInstances.bulkInsert(asked, once);
-      await settle(place, begun.latestResponse as Operation);
+      await settle(begun.latestResponse as Operation, place, signal);
     } catch (caught) {
       // The name is taken: by the same request, which was made before.
       if (statusOf(caught) !== 409) throw caught;
@@ -151,6 +176,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
   return {
     kind: 'gce',
     pool: deps.pool,
+    answerMsMax: (waitsMax + otherCallsMax) * msMax,
     offers: () => deps.offers,
     async check() {
       try {
@@ -164,10 +190,10 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
       for (const offer of deps.offers) faults.push(...(await checkOffer(offer)));
       return faults;
     },
-    async create(request) {
+    async create(request, signal) {
       try {
         await findCredentials();
-        return await make(request);
+        return await make(request, signal);
       } catch (caught) {
         throw toFailure(caught);
       }
@@ -179,7 +205,7 @@ export function createGceProvider(settings: GceSettings, deps: CloudDeps): Provi
         for (const machine of await listMachines(ours)) {
           const instance = machine.labels?.[labels.instance] as InstanceId | undefined;
           if (instance === undefined) continue;
-          listing.set(instance, toListed(machine));
+          listing.set(instance, toListed(deps, machine));
         }
         return listing;
       } catch (caught) {
@@ -240,7 +266,7 @@ function machineOf(
       [labels.coordinator]: coordinatorLabel(deps),
       [labels.instance]: of.instance,
       [labels.pool]: deps.pool,
-      [labels.offer]: offer.id,
+      [labels.offer]: offerLabel(offer.id),
     },
     disks: [
       {
@@ -280,31 +306,41 @@ function machineOf(
   };
 }
 
-function toListed(machine: Machine): ListedInstance {
+function toListed(deps: CloudDeps, machine: Machine): ListedInstance {
+  const label = machine.labels?.[labels.offer];
   const made = Date.parse(machine.creationTimestamp ?? '');
   const state = stateOf(machine);
   return {
     handle: handleOf(machine),
     state,
     launchedAtMs: Number.isNaN(made) ? null : made,
-    offer: machine.labels?.[labels.offer] ?? null,
-    // Nobody but Google stops a spot machine of ours without deleting it.
+    offer: deps.offers.find(({ id }) => offerLabel(id) === label)?.id ?? null,
+    // Google stops a spot machine of ours before it deletes it; nobody else does but its own power-off.
     interrupted: machine.scheduling?.provisioningModel === 'SPOT' && state === 'stopping',
   };
 }
 
 function stateOf(machine: Machine): ListedInstance['state'] {
   switch (machine.status) {
+    case 'PENDING':
     case 'PROVISIONING':
     case 'STAGING':
       return 'pending';
-    case 'RUNNING':
-    case 'REPAIRING':
-      return 'running';
-    default:
-      // Stopped machines still cost their disks: they are there until they are deleted.
+    case 'PENDING_STOP':
+    case 'STOPPING':
+    case 'SUSPENDING':
+    case 'DEPROVISIONING':
       return 'stopping';
+    default:
+      // TERMINATED and SUSPENDED among them: one that has stopped does not go away by itself, and
+      // its disk is paid for until it is deleted, as one that runs is.
+      return 'running';
   }
+}
+
+/** A default id has slashes and a type may have capitals; Google's labels take neither. */
+function offerLabel(id: string): string {
+  return createHash('sha256').update(id).digest('hex').slice(0, 24);
 }
 
 function handleOf(machine: Machine): string {

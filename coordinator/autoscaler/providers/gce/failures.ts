@@ -13,6 +13,7 @@ export class OperationError extends Error {
   }
 }
 
+const deadlineExceeded = 4;
 const byCode: readonly (readonly [ProviderFailureKind, RegExp])[] = [
   ['stockout', /RESOURCE_POOL_EXHAUSTED|STOCKOUT|RESOURCE_NOT_AVAILABLE|NO_CAPACITY/],
   ['throttled', /rateLimitExceeded|RATE_LIMIT|userRateLimitExceeded|TOO_MANY_REQUESTS/i],
@@ -27,6 +28,11 @@ export function statusOf(caught: unknown): number | undefined {
   // `code` is gRPC's, whatever was spoken.
   const status: unknown = Reflect.get(caught, 'httpStatusCode');
   return typeof status === 'number' && status >= 400 && status < 600 ? status : undefined;
+}
+
+/** No answer came in the time that a call was given, by gRPC's code for it. */
+export function isDeadlinePassed(caught: unknown): boolean {
+  return caught instanceof Error && Reflect.get(caught, 'code') === deadlineExceeded;
 }
 
 /** Whatever the SDK threw, as a fleet knows it. */

@@ -14,6 +14,7 @@ import type {
 import { ProviderFailure } from '../../provider-port.ts';
 import type { CloudDeps } from '../cloud-provider.ts';
 import {
+  answerMsMax,
   callMsMax,
   coordinatorLabel,
   faultOf,
@@ -52,7 +53,7 @@ export function createSlurmProvider(settings: SlurmSettings, deps: CloudDeps): P
       });
     }
     if (ran.status === 0) return ran.stdout;
-    const failure = ran.timedOut ? 'unavailable' : kindOf(ran.stderr);
+    const failure = ran.status === null ? 'unavailable' : kindOf(ran.stderr);
     throw new ProviderFailure(failure, `${words[0]}: ${ran.stderr || 'no answer in time'}`, {
       // sbatch gives up waiting for an answer, and the job may be queued all the same.
       mayHaveMade: failure === 'unavailable',
@@ -94,6 +95,7 @@ export function createSlurmProvider(settings: SlurmSettings, deps: CloudDeps): P
   return {
     kind: 'slurm',
     pool: deps.pool,
+    answerMsMax,
     offers: () => deps.offers,
     async check(signal) {
       const faults = [];

@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -20,11 +21,13 @@ describe('process provider', () => {
   let folder: string;
   let provider: Provider;
   let ended: InstanceId[];
+  let warnings: string[];
   const create = (): Provider => {
     const created = createProcessProvider(
       {
         makeJoinToken: async (instance) => `token of ${instance}`,
         joinAddress: () => '/ip4/127.0.0.1/tcp/1/p2p/X',
+        log: { warn: (_fields, message) => warnings.push(message) },
       },
       {
         agentMain: join(import.meta.dirname, 'stand-in-agent.ts'),
@@ -52,6 +55,7 @@ describe('process provider', () => {
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'perigee-provider-'));
     ended = [];
+    warnings = [];
     provider = create();
   });
   afterEach(async () => {
@@ -90,6 +94,22 @@ describe('process provider', () => {
     expect(ended).toHaveLength(2);
   });
 
+  it('tells the end of a node whose folder cannot be removed, and lives on', async () => {
+    await provider.create(request(one), signal);
+    await started(one);
+    const held = join(folder, one, 'held');
+    const release = makeIrremovable(held);
+    try {
+      provider.kill(one);
+      await expect
+        .poll(() => [ended, warnings])
+        .toEqual([[one], ['the folder of a local node stays']]);
+      expect(existsSync(held)).toBe(true);
+    } finally {
+      release();
+    }
+  });
+
   it('finds its nodes again in another run, by tag, and watches them by process and start time', async () => {
     const handle = await provider.create(request(one), signal);
     await started(one);
@@ -110,6 +130,17 @@ describe('process provider', () => {
     await expect.poll(() => ended).toEqual([one]);
   });
 });
+
+/** A folder that not even its owner can remove as it is, and the way to let go of it. */
+function makeIrremovable(folder: string): () => void {
+  mkdirSync(join(folder, 'inside'), { recursive: true });
+  if (process.getuid?.() !== 0) {
+    chmodSync(folder, 0o555);
+    return () => chmodSync(folder, 0o755);
+  }
+  execFileSync('mount', ['-t', 'tmpfs', 'perigee-test', folder]);
+  return () => execFileSync('umount', [folder]);
+}
 
 describe('process table', () => {
   it('tells a process from a later one with the same id', () => {

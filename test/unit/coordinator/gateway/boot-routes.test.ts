@@ -101,7 +101,13 @@ it('only the token of a machine on its way opens a boot file, as long as it last
         kindOf: () => 'ec2',
       },
       {
-        ...{ root: folder, home: folder, tokenLifeMs: 1_000, deadManMs: 1_000, certificate: null },
+        ...{
+          root: folder,
+          home: folder,
+          tokenLifeMs: () => 1_000,
+          deadManMs: 1_000,
+          certificate: null,
+        },
         agentFlags: () => [],
       },
     );
