@@ -9,6 +9,7 @@ import type {
   OfferRecord,
   PoolRecord,
 } from './lifecycle/state.ts';
+import { beginEnding } from './lifecycle/state.ts';
 
 const learnedKey = 'fleetOffers';
 const holdsKey = 'fleetHolds';
@@ -162,7 +163,11 @@ function numberOr(value: unknown, fallback: number): number {
   return typeof value === 'number' ? value : fallback;
 }
 
-function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
+/**
+ * An instance as the run that saved it left it. One that was draining with no node was being ended,
+ * and perhaps the cloud was not told any more.
+ */
+export function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
   return {
     instance: row.instance as InstanceId,
     pool: row.pool,
@@ -180,6 +185,6 @@ function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
     // What an earlier run did with it is not known any more.
     isAsked: true,
     hasLeft: false,
-    ending: null,
+    ending: row.state === 'draining' && row.node === null ? beginEnding(nowMs) : null,
   };
 }

@@ -93,8 +93,8 @@ function checkDeadlines(
   const { bootMsMax, leaveMsMax } = pool.spec;
   const node = seen.get(record.instance);
   if (record.node === null) {
-    // A creation under way, or one that may have worked, is for the provider and its listings to end.
-    if (record.phase !== 'booting' || turn.nowMs - record.sinceMs < bootMsMax) return;
+    // A creation under way ends by itself; one that was not answered may be there and paid for.
+    if (record.isAsking || turn.nowMs - record.sinceMs < bootMsMax) return;
     const reason = `It has not joined within ${secondsText(bootMsMax)}.`;
     failBoot(turn, record, reason);
     endInstance(turn, record, reason);

@@ -95,7 +95,15 @@ export interface InstanceRecord {
   /** Its node said that it goes, and went. */
   hasLeft: boolean;
   /** Its end was asked for. */
-  ending: { sinceMs: number; nextTryMs: number; tries: number; killed: boolean } | null;
+  ending: Ending | null;
+}
+
+/** How an end goes that was asked for; a cloud may have to be asked again. */
+export interface Ending {
+  readonly sinceMs: number;
+  nextTryMs: number;
+  tries: number;
+  killed: boolean;
 }
 
 /** A node as the coordinator's core sees it, by the fleet's clock. */
@@ -207,6 +215,11 @@ export type FleetOrder =
       text: string;
       isLoud: boolean;
     };
+
+/** An end that is asked for now. */
+export function beginEnding(nowMs: number): Ending {
+  return { sinceMs: nowMs, nextTryMs: nowMs, tries: 0, killed: false };
+}
 
 /** Dollars of one instance until now. */
 export function costOf(record: InstanceRecord, spec: PoolSpec, nowMs: number): number {

@@ -2,7 +2,7 @@
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import { noteOfferFailure } from './failures.ts';
 import type { FleetOrder, FleetState, InstanceRecord } from './state.ts';
-import { costOf } from './state.ts';
+import { beginEnding, costOf } from './state.ts';
 
 /** One event's turn: what it may change and what it has ordered. */
 export interface FleetTurn {
@@ -55,7 +55,7 @@ export function tell(
 export function endInstance(turn: FleetTurn, record: InstanceRecord, reason: string): void {
   const { state, nowMs } = turn;
   if (record.ending === null) {
-    record.ending = { sinceMs: nowMs, nextTryMs: nowMs, tries: 0, killed: false };
+    record.ending = beginEnding(nowMs);
     enter(turn, record, { phase: 'draining', reason });
     tell(turn, record, { event: 'ends', text: reason });
   }

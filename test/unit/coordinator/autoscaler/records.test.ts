@@ -3,15 +3,18 @@ import {
   noteCreateFailure,
   noteOfferFailure,
 } from '../../../../coordinator/autoscaler/lifecycle/failures.ts';
-import type { PoolSpec } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import type { FleetView, PoolSpec } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
 import {
   createFleetState,
   defaultLifecycleSettings,
 } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import { stepFleet } from '../../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../../coordinator/autoscaler/plan/inputs.ts';
 import { planFleet } from '../../../../coordinator/autoscaler/plan/plan-fleet.ts';
 import { loadFleet, saveLearned } from '../../../../coordinator/autoscaler/records.ts';
 import { createMemoryStore } from '../../../../coordinator/store/memory.ts';
+import type { StoredInstance } from '../../../../coordinator/store/port.ts';
+import type { NodeId } from '../../../../protocol/wire/ids.ts';
 import { offer } from './plan/fleets.ts';
 
 const spec: PoolSpec = {
@@ -29,6 +32,12 @@ const open = () =>
     nextId: () => '1',
   });
 const nowMs = 1_000_000;
+const node = '12D3Koo' as NodeId;
+const row: StoredInstance = {
+  ...{ instance: 'cloud-1', pool: 'cloud', state: 'working', handle: '', reason: '' },
+  ...{ requestedAtMs: 1, endedAtMs: null, offer: 'spot', pricePerHour: 1, node: null, cost: 0 },
+};
+const view: FleetView = { demand: [], nodes: [], others: [], images: [], isStopping: false };
 
 describe('a coordinator that starts again', () => {
   it('knows what has failed, until when it is left alone, and what boots take', async () => {
@@ -71,16 +80,25 @@ describe('a coordinator that starts again', () => {
 
   it('knows what machines have cost whose rows are gone', async () => {
     const store = createMemoryStore();
-    const row = {
-      ...{ instance: 'cloud-1', pool: 'cloud', state: 'gone' as const, handle: '', reason: '' },
-      ...{ requestedAtMs: 1, endedAtMs: 2, offer: 'spot', pricePerHour: 1, node: null, cost: 2 },
-    };
-    await store.saveInstance(row);
-    await store.saveInstance({ ...row, instance: 'cloud-2', endedAtMs: 9, cost: 3 });
+    await store.saveInstance({ ...row, state: 'gone', endedAtMs: 2, cost: 2 });
+    await store.saveInstance({ ...row, instance: 'cloud-2', state: 'gone', endedAtMs: 9, cost: 3 });
     await store.pruneInstances(5);
     const state = open();
     await loadFleet(store, state, nowMs);
     expect(state.pools.get('cloud')?.spentGone).toBe(5);
+  });
+
+  it('goes on ending what never joined (paid for and never ended)', async () => {
+    const store = createMemoryStore();
+    await store.saveInstance({ ...row, instance: 'cloud-1', state: 'draining', handle: 'h' });
+    await store.saveInstance({ ...row, instance: 'cloud-2', state: 'booting' });
+    await store.saveInstance({ ...row, instance: 'cloud-3', state: 'draining', node });
+    const state = open();
+    await loadFleet(store, state, nowMs);
+    const orders = stepFleet(state, { kind: 'looked', view }, nowMs + 1);
+    expect(orders.filter(({ kind }) => kind === 'terminate')).toEqual([
+      { kind: 'terminate', pool: 'cloud', instance: 'cloud-1', handle: 'h' },
+    ]);
   });
 
   it('writes what it has learned only when that has changed', async () => {

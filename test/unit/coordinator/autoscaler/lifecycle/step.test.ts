@@ -151,6 +151,27 @@ describe('deadlines', () => {
     expect(fleet.state.plan?.outlooks[0]?.heldBack).toContain('has not joined within 600.0 s');
   });
 
+  it('end what was never answered and is shown only as it stops (asked for until for ever)', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    const failure = { failure: 'unavailable', message: 'reset', mayHaveMade: true } as const;
+    fleet.take({ kind: 'createFailed', instance: one, ...failure });
+    fleet.pass(599_000);
+    expect(fleet.listed({ state: 'stopping' })).toEqual([]);
+    expect(fleet.look()).toEqual([]);
+    fleet.pass(1_000);
+    expect(fleet.look()).toEqual([
+      ...['tell boot failed', 'save cloud-1 draining', 'tell ends', 'terminate cloud-1'],
+    ]);
+  });
+
+  it('leave a creation alone that is under way', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.pass(700_000);
+    expect(fleet.look({ work: 1 })).toEqual([]);
+  });
+
   it('count failures of machines asked for together as one', () => {
     const fleet = openFleet();
     fleet.look({ work: 1_000 });
