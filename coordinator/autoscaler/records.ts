@@ -1,4 +1,5 @@
 /** Between the fleet's records and their rows in the store. */
+import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import { instanceOfToken } from '../instance-token.ts';
 import type { Store, StoredInstance } from '../store/port.ts';
@@ -13,6 +14,8 @@ import { beginEnding } from './lifecycle/state.ts';
 
 const learnedKey = 'fleetOffers';
 const holdsKey = 'fleetHolds';
+/** Machines that a refusal names. */
+const strayNamesMax = 20;
 
 /** What the fleet keeps in the store. */
 export type FleetStore = Pick<Store, 'listInstances' | 'getMeta' | 'setMeta' | 'prunedCosts'>;
@@ -39,6 +42,7 @@ export function toRow(order: Extract<FleetOrder, { kind: 'save' }>): StoredInsta
  * What an earlier run left. An instance whose creation was not answered stays `requested`: only a
  * listing tells whether it is there. Deadlines run from now: a node has as long to come back as a
  * new one has to join. Answers the nodes of machines that are gone.
+ * @throws PerigeeError conflict when it left machines of a pool that is no more
  */
 export async function loadFleet(
   store: Omit<FleetStore, 'setMeta'>,
@@ -46,7 +50,10 @@ export async function loadFleet(
   nowMs: number,
 ): Promise<{ instance: InstanceId; node: NodeId }[]> {
   const gone: { instance: InstanceId; node: NodeId }[] = [];
-  for (const row of await store.listInstances({ gone: true })) {
+  const rows = await store.listInstances({ gone: true });
+  // Before anything is taken in: nothing of a fleet that is refused may be acted on.
+  refuseStrays(state, rows);
+  for (const row of rows) {
     const pool = state.pools.get(row.pool);
     if (row.state !== 'gone') {
       const record = toRecord(row, nowMs);
@@ -63,6 +70,27 @@ export async function loadFleet(
   for (const line of readLines(await store.getMeta(learnedKey))) loadOffer(state, line, nowMs);
   for (const line of readLines(await store.getMeta(holdsKey))) loadHold(state, line, nowMs);
   return gone;
+}
+
+/** Without their pool nobody could list machines, end them or hold them against a cap. */
+function refuseStrays(state: FleetState, rows: readonly StoredInstance[]): void {
+  const strays = rows.filter(
+    ({ pool, state: phase }) => phase !== 'gone' && !state.pools.has(pool),
+  );
+  if (strays.length === 0) return;
+  const pools = [...new Set(strays.map(({ pool }) => `"${pool}"`))].join(', ');
+  const names = strays.slice(0, strayNamesMax).map(({ instance, handle }) => {
+    return handle === '' ? instance : `${instance} (${handle})`;
+  });
+  const more = strays.length > names.length ? ` and ${strays.length - names.length} more` : '';
+  throw new PerigeeError(
+    'conflict',
+    `The pools file has no pool ${pools}, of which machines may still be there: ${names.join(', ')}${more}.`,
+    {
+      fix: 'Put it back into the file with "max": 0, which gives its machines back, and take it out when `scripts/perigee fleet` shows none of them.',
+      details: { instances: strays.map(({ instance }) => instance) },
+    },
+  );
 }
 
 /**

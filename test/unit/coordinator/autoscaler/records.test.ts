@@ -101,6 +101,22 @@ describe('a coordinator that starts again', () => {
     ]);
   });
 
+  it('does not start without a pool whose machines may be there (paid for, seen by nobody)', async () => {
+    const store = createMemoryStore();
+    await store.saveInstance(row);
+    await store.saveInstance({ ...row, instance: 'old-1', pool: 'old', handle: 'i-0123' });
+    await store.saveInstance({ ...row, instance: 'old-2', pool: 'old', state: 'gone' });
+    const state = open();
+    const refusal = await loadFleet(store, state, nowMs).catch((caught: unknown) => caught);
+    expect(refusal).toMatchObject({ code: 'conflict', details: { instances: ['old-1'] } });
+    expect(String(refusal)).toContain('no pool "old"');
+    expect(String(refusal)).toContain('old-1 (i-0123).');
+    expect(state.instances.size).toBe(0);
+    await store.saveInstance({ ...row, instance: 'old-1', pool: 'old', state: 'gone' });
+    await loadFleet(store, state, nowMs);
+    expect([...state.instances.keys()]).toEqual(['cloud-1']);
+  });
+
   it('writes what it has learned only when that has changed', async () => {
     const written: string[] = [];
     const store = { setMeta: async (key: string) => void written.push(key) };

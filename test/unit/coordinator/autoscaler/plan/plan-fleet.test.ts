@@ -357,4 +357,11 @@ describe('minimum and spares', () => {
       'create 1 local small',
     ]);
   });
+
+  it('are none where a pool is to come to an end, and what idles there is given back', () => {
+    const pools = [pool({ instancesMax: 0 })];
+    expect(decide({ demand: [row({ runnable: 9 })], pools })).toEqual([]);
+    const instances = [instance('x', { idleSinceMs: nowMs - 90_000 }), busy('y')];
+    expect(decide({ pools, instances })).toEqual(['drain x']);
+  });
 });
