@@ -82,6 +82,9 @@ function hasOpenQuestion(state: FleetState, pool: PoolRecord): boolean {
 
 function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {
   record.absences = 0;
+  // What we end stops, too, and not every cloud tells the one from the other.
+  const isOurEnd = shown.state === 'stopping' && (record.isAsked || record.ending !== null);
+  if (shown.interrupted && !isOurEnd) takeInterruption(turn, record);
   if (shown.state === 'stopping') return;
   if (record.phase === 'requested' && !record.isAsking) {
     record.handle = shown.handle;
@@ -94,12 +97,14 @@ function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstanc
       handle: shown.handle,
     });
   }
-  if (shown.interrupted && !record.interrupted) {
-    record.interrupted = true;
-    noteInterruption(turn, record);
-    save(turn, record);
-    tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
-  }
+}
+
+function takeInterruption(turn: FleetTurn, record: InstanceRecord): void {
+  if (record.interrupted) return;
+  record.interrupted = true;
+  noteInterruption(turn, record);
+  save(turn, record);
+  tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
 }
 
 function takeAbsence(

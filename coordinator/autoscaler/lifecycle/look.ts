@@ -71,8 +71,11 @@ function followNode(
   if (node === undefined || record.ending !== null) return;
   record.hasLeft = node.state === 'gone';
   if (node.drainingBy === 'autoscaler' || node.drainingBy === 'operator') record.isAsked = true;
-  if (node.state === 'ready' && record.phase !== 'working')
-    enter(turn, record, { phase: 'working' });
+  if (node.state === 'ready') {
+    // Whatever an earlier run or an operator asked of it is off.
+    record.isAsked = false;
+    if (record.phase !== 'working') enter(turn, record, { phase: 'working' });
+  }
   if (node.state === 'draining' && record.phase !== 'draining') {
     enter(turn, record, { phase: 'draining', reason: `Drained by the ${node.drainingBy}.` });
   }

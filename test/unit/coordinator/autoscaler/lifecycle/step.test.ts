@@ -308,6 +308,25 @@ describe('what the cloud takes back', () => {
     expect(drained.spot?.interruptions.count).toBe(0);
   });
 
+  it('is noticed where the cloud shows it only as it stops, but not of what we stop', () => {
+    const stopping = { state: 'stopping', interrupted: true } as const;
+    const fleet = boot();
+    fleet.look({ node: { state: 'draining', drainingBy: 'node' } });
+    expect(fleet.listed(stopping)).toEqual(['save cloud-1 draining', 'tell interrupted']);
+    expect(fleet.listed(stopping)).toEqual([]);
+    expect(fleet.spot?.interruptions.count).toBe(1);
+    const drained = boot();
+    drained.look({ node: { state: 'draining', drainingBy: 'autoscaler' } });
+    expect(drained.listed(stopping)).toEqual([]);
+    drained.look({ node: {} });
+    expect(drained.listed(stopping)).toContain('tell interrupted');
+    const ended = boot();
+    ended.look({ node: { state: 'lost', held: 0 } });
+    ended.pass(60_000);
+    expect(ended.look({ node: { state: 'lost', held: 0, sinceMs: 0 } })).toContain('tell ends');
+    expect(ended.listed(stopping)).toEqual([]);
+  });
+
   it('leaves an offer without a price alone for a while: nobody can tell what is dearer', () => {
     const fleet = openFleet({ offers: [offer({ id: 'spot', spot: true })] });
     fleet.look({ work: 1 });
