@@ -5,7 +5,7 @@ import { noteInterruption } from './interruption.ts';
 import type { FleetEvent, FleetState, InstanceRecord, PoolRecord } from './state.ts';
 import { costOfOrphan } from './state.ts';
 import type { FleetTurn } from './turn.ts';
-import { bury, endInstance, enter, failBoot, save, tell } from './turn.ts';
+import { bury, endInstance, enter, failBoot, isDryRun, save, tell } from './turn.ts';
 
 type Event<Kind extends FleetEvent['kind']> = Extract<FleetEvent, { kind: Kind }>;
 
@@ -104,7 +104,8 @@ function takeInterruption(turn: FleetTurn, record: InstanceRecord): void {
   record.interrupted = true;
   noteInterruption(turn, record);
   save(turn, record);
-  tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
+  const drained = isDryRun(turn, record.pool) ? ' Its node would be drained.' : '';
+  tell(turn, record, { event: 'interrupted', text: `The cloud takes it back.${drained}` });
 }
 
 function takeAbsence(
@@ -130,7 +131,7 @@ function takeAbsence(
   const wasTaken = record.ending === null && !record.isAsked && !record.interrupted;
   if (wasTaken && options.isSaid && isSpot(turn, record)) noteInterruption(turn, record);
   // Should the listings have lied, it ends all the same.
-  if (!options.isSaid) {
+  if (!options.isSaid && !isDryRun(turn, record.pool)) {
     turn.orders.push({
       kind: 'terminate',
       pool: record.pool,
@@ -153,6 +154,7 @@ function endOrphan(
 ): void {
   const { state, nowMs } = turn;
   const { pool, instance, shown } = options;
+  const isDry = pool.spec.dryRun;
   const known = state.orphans.get(instance);
   if (known !== undefined && nowMs < known.nextTryMs) return;
   if (known === undefined) {
@@ -161,7 +163,7 @@ function endOrphan(
       { pool: pool.spec.pool, instance },
       {
         event: 'orphan',
-        text: 'It bears this coordinator’s tag and nobody asked for it, or it was ended before; it is ended.',
+        text: `It bears this coordinator’s tag and nobody asked for it, or it was ended before; it ${isDry ? 'would be' : 'is'} ended.`,
         isLoud: true,
       },
     );
@@ -174,6 +176,7 @@ function endOrphan(
   };
   orphan.nextTryMs = nowMs + state.settings.endRetryMs;
   state.orphans.set(instance, orphan);
+  if (isDry) return;
   turn.orders.push({ kind: 'terminate', pool: pool.spec.pool, instance, handle: shown.handle });
   turn.orders.push({ kind: 'kill', pool: pool.spec.pool, instance });
 }
@@ -191,7 +194,7 @@ export function pressEnds(turn: FleetTurn): void {
     if (ending === null) continue;
     endInstance(turn, record, record.reason);
     const pool = turn.state.pools.get(record.pool);
-    if (pool === undefined || ending.killed) continue;
+    if (pool === undefined || pool.spec.dryRun || ending.killed) continue;
     if (turn.nowMs - ending.sinceMs < pool.spec.killAfterMs) continue;
     ending.killed = true;
     turn.orders.push({ kind: 'kill', pool: record.pool, instance: record.instance });

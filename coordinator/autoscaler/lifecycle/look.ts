@@ -10,7 +10,7 @@ import { isListingDue, pressEnds } from './listing.ts';
 import type { FleetState, FleetView, InstanceRecord, PoolRecord, SeenNode } from './state.ts';
 import { spentBy } from './state.ts';
 import type { FleetTurn } from './turn.ts';
-import { endInstance, enter, failBoot, save, tell } from './turn.ts';
+import { endInstance, enter, failBoot, isDryRun, save, tell } from './turn.ts';
 
 /** Brings the records up to date, then plans. */
 export function look(turn: FleetTurn, view: FleetView): void {
@@ -79,7 +79,7 @@ function followNode(
   if (node.state === 'draining' && record.phase !== 'draining') {
     enter(turn, record, { phase: 'draining', reason: `Drained by the ${node.drainingBy}.` });
   }
-  if (!record.interrupted || node.state === 'draining') return;
+  if (!record.interrupted || node.state === 'draining' || isDryRun(turn, record.pool)) return;
   if (node.state !== 'ready' && node.state !== 'joining') return;
   const reason = 'The cloud takes it back.';
   enter(turn, record, { phase: 'draining', reason });

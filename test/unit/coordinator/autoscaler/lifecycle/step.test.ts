@@ -337,8 +337,62 @@ describe('what the cloud takes back', () => {
   });
 });
 
-it('a dry run plans and does nothing', () => {
-  const fleet = openFleet({ dryRun: true });
-  expect(fleet.look({ work: 3 })).toEqual([]);
-  expect(fleet.state.plan?.decisions).toMatchObject([{ kind: 'create' }]);
+describe('a dry run', () => {
+  /** Of a machine that an earlier run made: the same state, in a pool that may do nothing any more. */
+  const turnDry = (fleet: ReturnType<typeof openFleet>) => {
+    const pool = fleet.state.pools.get('cloud');
+    if (pool === undefined) throw new Error('there is no pool');
+    fleet.state.pools.set('cloud', { ...pool, spec: { ...pool.spec, dryRun: true } });
+    return fleet;
+  };
+  const boot = () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    return fleet;
+  };
+
+  it('plans and makes nothing', () => {
+    const fleet = openFleet({ dryRun: true });
+    expect(fleet.look({ work: 3 })).toEqual([]);
+    expect(fleet.state.plan?.decisions).toMatchObject([{ kind: 'create' }]);
+  });
+
+  it('says once which overdue boot it would end', () => {
+    const fleet = turnDry(boot());
+    fleet.pass(600_000);
+    expect(fleet.look()).toEqual(['tell boot failed', 'tell would end']);
+    fleet.pass(600_000);
+    expect(fleet.look()).toEqual([]);
+    expect(fleet.state.instances.get(one)?.phase).toBe('booting');
+  });
+
+  it('ends neither what nobody asked for nor what listings miss', () => {
+    const orphaned = turnDry(openFleet());
+    expect(orphaned.listed({})).toEqual(['tell orphan']);
+    orphaned.pass(60_000);
+    expect(orphaned.listed({})).toEqual([]);
+    const missed = turnDry(boot());
+    missed.pass(120_000);
+    for (let at = 0; at < 2; at += 1) missed.listed(null);
+    expect(missed.listed(null)).toEqual([
+      ...['tell boot failed', 'tell gone', 'save cloud-1 gone', 'forget cloud-1'],
+    ]);
+  });
+
+  it('drains nothing that the cloud takes back', () => {
+    const fleet = boot();
+    fleet.look({ node: {} });
+    turnDry(fleet);
+    expect(fleet.listed({ interrupted: true })).toContain('tell interrupted');
+    expect(fleet.look({ node: {} })).toEqual([]);
+  });
+
+  it('kills no process that was to end', () => {
+    const fleet = boot();
+    fleet.pass(600_000);
+    fleet.look();
+    turnDry(fleet).pass(60_000);
+    expect(fleet.look()).toEqual([]);
+  });
 });
