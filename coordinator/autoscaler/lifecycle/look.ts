@@ -159,8 +159,10 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     record.isAsked = decision.kind === 'drain';
     const phase = decision.kind === 'drain' ? 'draining' : 'working';
     enter(turn, record, { phase, reason: decision.reason });
-    tell(turn, record, { event: decision.kind, text: decision.reason });
     const { kind, node, reason } = decision;
+    // A machine on which nothing works is no common end.
+    const isLoud = kind === 'drain' && (seen.get(record.instance)?.isPaused ?? false);
+    tell(turn, record, { event: kind, text: reason, isLoud });
     turn.orders.push(kind === 'drain' ? { kind, node, reason } : { kind, node });
   }
 }
@@ -277,6 +279,7 @@ function describe(
     idleSinceMs: node?.idleSinceMs ?? null,
     drainingSinceMs: node?.state === 'draining' ? node.sinceMs : null,
     isEnding: record.ending !== null,
+    isPaused: node?.state === 'ready' && node.isPaused,
     uniqueCacheBytes: node?.uniqueCacheBytes ?? 0,
   };
 }

@@ -43,7 +43,13 @@ function openFleet(changes: Partial<PoolSpec> = {}) {
     if (order.kind === 'tell') return `tell ${order.event}`;
     return 'instance' in order ? `${order.kind} ${order.instance}` : order.kind;
   };
-  const take = (event: FleetEvent): string[] => stepFleet(state, event, nowMs).map(short);
+  /** What people were told that needs them. */
+  const loud: string[] = [];
+  const take = (event: FleetEvent): string[] => {
+    const orders = stepFleet(state, event, nowMs);
+    for (const order of orders) if (order.kind === 'tell' && order.isLoud) loud.push(order.event);
+    return orders.map(short);
+  };
   const listed = (shown: Partial<ListedInstance> | null): string[] => {
     const machine: ListedInstance = {
       ...{ handle: 'h', state: 'running', launchedAtMs: null, offer: null, interrupted: false },
@@ -59,6 +65,7 @@ function openFleet(changes: Partial<PoolSpec> = {}) {
       nowMs += ms;
     },
     take,
+    loud,
     listed,
     look: (options: { work?: number; node?: Partial<SeenNode> } = {}): string[] => {
       const node: SeenNode = {
@@ -213,6 +220,24 @@ describe('nodes', () => {
       'tell interrupted',
     ]);
     expect(fleet.look({ work: 1, node: {} })).toEqual(['save cloud-1 draining', 'drain']);
+  });
+});
+
+describe('a paused node', () => {
+  it('is drained loudly once it has idled for long enough, and its machine ended', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    const paused = { isPaused: true, held: 0, idleSinceMs: fleet.nowMs() };
+    expect(fleet.look({ node: paused })).not.toContain('drain');
+    fleet.pass(600_000);
+    expect(fleet.look({ node: paused })).toEqual(['save cloud-1 draining', 'tell drain', 'drain']);
+    expect(fleet.loud).toEqual(['drain']);
+    const node = { ...paused, state: 'draining', drainingBy: 'autoscaler' } as const;
+    fleet.pass(60_000);
+    expect(fleet.look({ node: { ...node, sinceMs: fleet.nowMs() - 60_000 } })).toContain(
+      'terminate cloud-1',
+    );
   });
 });
 
