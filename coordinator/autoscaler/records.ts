@@ -10,10 +10,11 @@ import type {
   OfferRecord,
   PoolRecord,
 } from './lifecycle/state.ts';
-import { beginEnding } from './lifecycle/state.ts';
+import { beginEnding, beginOrphan } from './lifecycle/state.ts';
 
 const learnedKey = 'fleetOffers';
 const holdsKey = 'fleetHolds';
+const orphansKey = 'fleetOrphans';
 /** Machines that a refusal names. */
 const strayNamesMax = 20;
 
@@ -51,8 +52,10 @@ export async function loadFleet(
 ): Promise<{ instance: InstanceId; node: NodeId }[]> {
   const gone: { instance: InstanceId; node: NodeId }[] = [];
   const rows = await store.listInstances({ gone: true });
+  const orphans = readLines(await store.getMeta(orphansKey));
   // Before anything is taken in: nothing of a fleet that is refused may be acted on.
-  refuseStrays(state, rows);
+  const present = [...rows.filter((row) => row.state !== 'gone'), ...orphans.flatMap(readOrphan)];
+  refuseStrays(state, present);
   for (const row of rows) {
     const pool = state.pools.get(row.pool);
     if (row.state !== 'gone') {
@@ -69,25 +72,27 @@ export async function loadFleet(
   }
   for (const line of readLines(await store.getMeta(learnedKey))) loadOffer(state, line, nowMs);
   for (const line of readLines(await store.getMeta(holdsKey))) loadHold(state, line, nowMs);
+  loadOrphans(state, orphans, nowMs);
   return gone;
 }
 
 /** Without their pool nobody could list machines, end them or hold them against a cap. */
-function refuseStrays(state: FleetState, rows: readonly StoredInstance[]): void {
-  const strays = rows.filter(
-    ({ pool, state: phase }) => phase !== 'gone' && !state.pools.has(pool),
-  );
+function refuseStrays(
+  state: FleetState,
+  present: readonly { instance: string; pool: string; handle?: string }[],
+): void {
+  const strays = present.filter(({ pool }) => !state.pools.has(pool));
   if (strays.length === 0) return;
   const pools = [...new Set(strays.map(({ pool }) => `"${pool}"`))].join(', ');
-  const names = strays.slice(0, strayNamesMax).map(({ instance, handle }) => {
-    return handle === '' ? instance : `${instance} (${handle})`;
-  });
+  const names = strays
+    .slice(0, strayNamesMax)
+    .map(({ instance, handle }) => (handle ? `${instance} (${handle})` : instance));
   const more = strays.length > names.length ? ` and ${strays.length - names.length} more` : '';
   throw new PerigeeError(
     'conflict',
     `The pools file has no pool ${pools}, of which machines may still be there: ${names.join(', ')}${more}.`,
     {
-      fix: 'Put it back into the file with "max": 0, which gives its machines back, and take it out when `scripts/perigee fleet` shows none of them.',
+      fix: 'Put it back into the file with "max": 0, which gives its machines back, and take it out once they are gone.',
       details: { instances: strays.map(({ instance }) => instance) },
     },
   );
@@ -134,10 +139,12 @@ export async function saveLearned(
   const holds = pools.flatMap(({ spec, hold, holds: times }) =>
     hold === null ? [] : [{ pool: spec.pool, ...hold, times }],
   );
-  const text = JSON.stringify({ offers, holds });
+  const orphans = listOrphans(state);
+  const text = JSON.stringify({ offers, holds, orphans });
   if (text === saved) return saved;
   await store.setMeta(learnedKey, JSON.stringify(offers));
   await store.setMeta(holdsKey, JSON.stringify(holds));
+  await store.setMeta(orphansKey, JSON.stringify(orphans));
   return text;
 }
 
@@ -146,6 +153,43 @@ type Line = Readonly<Record<string, unknown>>;
 function readLines(text: string | undefined): Line[] {
   const value: unknown = JSON.parse(text ?? '[]');
   return Array.isArray(value) ? value.filter((line) => typeof line === 'object' && line) : [];
+}
+
+/** Machines that nobody asked for are no rows: what they cost, and go on costing, is kept beside. */
+export function listOrphans(state: FleetState): Line[] {
+  const present = [...state.orphans].map(([instance, { pool, pricePerHour, sinceMs }]) => {
+    return { pool, instance, pricePerHour, sinceMs };
+  });
+  const spent = [...state.pools.values()].flatMap(({ spec, spentOnOrphans }) =>
+    spentOnOrphans === 0 ? [] : [{ pool: spec.pool, spent: spentOnOrphans }],
+  );
+  return [...present, ...spent];
+}
+
+/** The reverse: they are paid for until listings say otherwise. */
+export function loadOrphans(state: FleetState, lines: readonly Line[], nowMs: number): void {
+  for (const line of lines) {
+    for (const { instance, ...about } of readOrphan(line)) {
+      const sinceMs = Math.min(about.sinceMs, nowMs);
+      state.orphans.set(instance, beginOrphan({ ...about, sinceMs }, nowMs));
+    }
+    const pool = state.pools.get(String(line['pool']));
+    if (pool === undefined) continue;
+    pool.spentOnOrphans += numberOr(line['spent'], 0);
+    pool.spentGone += numberOr(line['spent'], 0);
+  }
+}
+
+/** One that is there, if the line tells of one. */
+function readOrphan(line: Line) {
+  const { instance, pool, pricePerHour, sinceMs } = line;
+  if (typeof instance !== 'string') return [];
+  return [
+    {
+      ...{ instance: instance as InstanceId, pool: String(pool) },
+      ...{ pricePerHour: numberOr(pricePerHour, 0), sinceMs: numberOr(sinceMs, 0) },
+    },
+  ];
 }
 
 function loadOffer(state: FleetState, line: Line, nowMs: number): void {

@@ -2,8 +2,8 @@
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import type { ListedInstance } from '../provider-port.ts';
 import { noteInterruption } from './interruption.ts';
-import type { FleetEvent, FleetState, InstanceRecord, PoolRecord } from './state.ts';
-import { costOfOrphan } from './state.ts';
+import type { FleetEvent, FleetState, InstanceRecord, OrphanRecord, PoolRecord } from './state.ts';
+import { beginOrphan, costOfOrphan } from './state.ts';
 import type { FleetTurn } from './turn.ts';
 import { bury, endInstance, enter, failBoot, isDryRun, save, tell } from './turn.ts';
 
@@ -28,6 +28,10 @@ export function takeListing(turn: FleetTurn, event: Event<'listed'>): void {
       endOrphanage(turn, instance);
     } else endOrphan(turn, { pool, instance, shown });
   }
+  for (const [instance, orphan] of [...turn.state.orphans]) {
+    if (orphan.pool !== event.pool || event.found.has(instance)) continue;
+    missOrphan(turn, { instance, orphan, askedAtMs: event.askedAtMs });
+  }
 }
 
 /** It is over with a machine that nobody asked for; what it cost stays. */
@@ -36,7 +40,28 @@ export function endOrphanage(turn: FleetTurn, instance: InstanceId): void {
   if (orphan === undefined) return;
   turn.state.orphans.delete(instance);
   const pool = turn.state.pools.get(orphan.pool);
-  if (pool !== undefined) pool.spentGone += costOfOrphan(orphan, turn.nowMs);
+  if (pool === undefined) return;
+  const cost = costOfOrphan(orphan, turn.nowMs);
+  pool.spentGone += cost;
+  pool.spentOnOrphans += cost;
+}
+
+/** As with any other machine, only so many listings in a row say that it is gone. */
+function missOrphan(
+  turn: FleetTurn,
+  options: { instance: InstanceId; orphan: OrphanRecord; askedAtMs: number },
+): void {
+  const { state } = turn;
+  const { instance, orphan, askedAtMs } = options;
+  orphan.absences += 1;
+  const isSettled = askedAtMs - orphan.seenAtMs >= state.settings.settleMs;
+  if (!isSettled || orphan.absences < state.settings.absencesMax) return;
+  const { pool } = orphan;
+  // Should the listings have lied, it ends all the same.
+  if (!isDryRun(turn, pool)) turn.orders.push({ kind: 'terminate', pool, instance, handle: null });
+  const text = `${orphan.absences} listings in a row do not show it.`;
+  tell(turn, { pool, instance }, { event: 'gone', text });
+  endOrphanage(turn, instance);
 }
 
 /** A listing that failed is not known, never none. */
@@ -77,7 +102,7 @@ function hasOpenQuestion(state: FleetState, pool: PoolRecord): boolean {
     if (record.ending !== null || record.phase === 'requested') return true;
     if (record.absences > 0 || record.hasLeft) return true;
   }
-  return false;
+  return [...state.orphans.values()].some((orphan) => orphan.pool === pool.spec.pool);
 }
 
 function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {
@@ -156,6 +181,7 @@ function endOrphan(
   const { pool, instance, shown } = options;
   const isDry = pool.spec.dryRun;
   const known = state.orphans.get(instance);
+  if (known !== undefined) Object.assign(known, { seenAtMs: nowMs, absences: 0 });
   if (known !== undefined && nowMs < known.nextTryMs) return;
   if (known === undefined) {
     tell(
@@ -168,12 +194,9 @@ function endOrphan(
       },
     );
   }
-  const orphan = known ?? {
-    pool: pool.spec.pool,
-    pricePerHour: priceOf(pool, shown.offer),
-    sinceMs: nowMs,
-    nextTryMs: nowMs,
-  };
+  const about = { pool: pool.spec.pool, pricePerHour: priceOf(pool, shown.offer), sinceMs: nowMs };
+  const orphan = known ?? beginOrphan(about, nowMs);
+  orphan.tries += 1;
   orphan.nextTryMs = nowMs + state.settings.endRetryMs;
   state.orphans.set(instance, orphan);
   if (isDry) return;

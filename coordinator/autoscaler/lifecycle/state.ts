@@ -53,8 +53,9 @@ export interface OfferRecord {
 export interface PoolRecord {
   readonly spec: PoolSpec;
   readonly offers: Map<string, OfferRecord>;
-  /** Dollars of instances that are gone. */
+  /** Dollars of instances that are gone, and of it of those that nobody had asked for. */
   spentGone: number;
+  spentOnOrphans: number;
   hold: { reason: string; untilMs: number } | null;
   holds: number;
   /** How work has come and gone; of this run alone. */
@@ -124,6 +125,10 @@ export interface OrphanRecord {
   readonly pricePerHour: number;
   readonly sinceMs: number;
   nextTryMs: number;
+  tries: number;
+  /** When a listing showed it last, and how many in a row have not. */
+  seenAtMs: number;
+  absences: number;
 }
 
 export interface LifecycleSettings {
@@ -244,6 +249,14 @@ export function costOfOrphan(orphan: OrphanRecord, nowMs: number): number {
   return (orphan.pricePerHour * (nowMs - orphan.sinceMs)) / 3_600_000;
 }
 
+/** One that is to be ended now; `sinceMs`: when it was seen first. */
+export function beginOrphan(
+  about: { pool: string; pricePerHour: number; sinceMs: number },
+  nowMs: number,
+): OrphanRecord {
+  return { ...about, nextTryMs: nowMs, tries: 0, seenAtMs: nowMs, absences: 0 };
+}
+
 /** An empty fleet of these pools. */
 export function createFleetState(options: {
   pools: readonly PoolSpec[];
@@ -271,6 +284,7 @@ export function createFleetState(options: {
       spec,
       offers,
       spentGone: 0,
+      spentOnOrphans: 0,
       hold: null,
       holds: 0,
       levels: [],

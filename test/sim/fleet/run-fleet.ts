@@ -17,7 +17,12 @@ import {
 import { stepFleet } from '../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../coordinator/autoscaler/plan/inputs.ts';
 import type { InstanceOffer } from '../../../coordinator/autoscaler/provider-port.ts';
-import { toRecord, toRow } from '../../../coordinator/autoscaler/records.ts';
+import {
+  listOrphans,
+  loadOrphans,
+  toRecord,
+  toRow,
+} from '../../../coordinator/autoscaler/records.ts';
 import type { DemandRow } from '../../../coordinator/core/views.ts';
 import type { StoredInstance } from '../../../coordinator/store/port.ts';
 import type { RandomState } from '../../../protocol/base/random.ts';
@@ -128,6 +133,7 @@ export function runFleet(
     ...scenario.pool,
   };
   const rows = new Map<string, StoredInstance>();
+  let orphans: ReturnType<typeof listOrphans> = [];
   const priceOf = (machine: Machine): number =>
     spec.offers.find(({ id }) => id === machine.offer)?.pricePerHour ?? 0;
   let ids = 0;
@@ -150,6 +156,7 @@ export function runFleet(
       const record = toRecord(row, nowMs);
       state.instances.set(record.instance, record);
     }
+    loadOrphans(state, orphans, nowMs);
     return state;
   };
   let state = open(0);
@@ -286,6 +293,7 @@ export function runFleet(
       // What it has done is a change that it sees at its next look.
       if (orders.length > 0) hasHappened = true;
       perform(orders, nowMs);
+      if (!crashing) orphans = listOrphans(state);
       crashing = false;
     }
     let perHour = 0;

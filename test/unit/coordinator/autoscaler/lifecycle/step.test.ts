@@ -18,6 +18,7 @@ import type { InstanceId, NodeId } from '../../../../../protocol/wire/ids.ts';
 import { image, offer, row } from '../plan/fleets.ts';
 
 const one = 'cloud-1' as InstanceId;
+const quiet = { demand: [], nodes: [], others: [], images: [image], isStopping: false };
 const spec: PoolSpec = {
   ...{ pool: 'cloud', provider: 'ec2', instancesMin: 0, instancesMax: 5, warm: 0 },
   ...{ idleMs: 60_000, billingFloorMs: 0, spendPerHourMax: null, spendTotalMax: null },
@@ -98,6 +99,44 @@ describe('rule 4, intent before the call', () => {
     expect(fleet.listed({})).toEqual([]);
     fleet.pass(30_000);
     expect(fleet.listed({})).toEqual(['terminate cloud-1', 'kill cloud-1']);
+  });
+
+  it('gives up what nobody asked for when listings have missed it for long enough (a cap blocked for ever)', () => {
+    const fleet = openFleet({ offers: [offer({ pricePerHour: 1 })], spendPerHourMax: 1 });
+    fleet.listed({});
+    fleet.pass(119_000);
+    for (let at = 0; at < 4; at += 1) expect(fleet.listed(null)).toEqual([]);
+    fleet.pass(1_000);
+    expect(fleet.listed(null)).toEqual(['terminate cloud-1', 'tell gone']);
+    expect(fleet.listed(null)).toEqual([]);
+    expect(fleet.look({ work: 600 })).toContain('create cloud-1');
+    const pool = fleet.state.pools.get('cloud');
+    expect(pool?.spentGone).toBeCloseTo(120 / 3600);
+  });
+
+  it('starts to count again with every listing that shows it', () => {
+    const fleet = openFleet();
+    fleet.listed({});
+    fleet.pass(600_000);
+    for (let at = 0; at < 2; at += 1) fleet.listed(null);
+    expect(fleet.listed({})).toEqual(['terminate cloud-1', 'kill cloud-1']);
+    for (let at = 0; at < 3; at += 1) expect(fleet.listed(null)).toEqual([]);
+  });
+
+  it('says that what nobody asked for cannot be ended, and asks often', () => {
+    const fleet = openFleet();
+    fleet.look();
+    fleet.listed({});
+    const failed = { kind: 'endFailed', instance: one, message: 'denied' } as const;
+    expect(fleet.take(failed)).toEqual(['tell end failed']);
+    fleet.pass(30_000);
+    fleet.listed({});
+    fleet.take(failed);
+    expect(fleet.loud).toEqual(['orphan', 'end failed']);
+    fleet.state.pools.forEach((pool) => {
+      Object.assign(pool, { isListing: false, listedAtMs: fleet.nowMs() - 10_000 });
+    });
+    expect(fleet.take({ kind: 'looked', view: quiet })).toEqual(['list']);
   });
 
   it('finds a machine whose creation was not answered, and buys no second one', () => {
