@@ -68,7 +68,10 @@ export interface FleetShellSettings {
 
 /** The fleet, as `main.ts` and the gateway see it. */
 export interface Fleet {
-  /** Finds instances of an earlier run again, then keeps the fleet as large as the work. */
+  /**
+   * Finds instances of an earlier run again, then keeps the fleet as large as the work.
+   * @throws PerigeeError conflict when their pool is no more
+   */
   start(): Promise<void>;
   shapes(): readonly InstanceShape[];
   booting(): number;

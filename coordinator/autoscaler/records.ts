@@ -1,4 +1,5 @@
 /** Between the fleet's records and their rows in the store. */
+import { PerigeeError } from '../../protocol/base/errors.ts';
 import type { InstanceId, NodeId } from '../../protocol/wire/ids.ts';
 import { instanceOfToken } from '../instance-token.ts';
 import type { Store, StoredInstance } from '../store/port.ts';
@@ -9,9 +10,13 @@ import type {
   OfferRecord,
   PoolRecord,
 } from './lifecycle/state.ts';
+import { beginEnding, beginOrphan } from './lifecycle/state.ts';
 
 const learnedKey = 'fleetOffers';
 const holdsKey = 'fleetHolds';
+const orphansKey = 'fleetOrphans';
+/** Machines that a refusal names. */
+const strayNamesMax = 20;
 
 /** What the fleet keeps in the store. */
 export type FleetStore = Pick<Store, 'listInstances' | 'getMeta' | 'setMeta' | 'prunedCosts'>;
@@ -38,6 +43,7 @@ export function toRow(order: Extract<FleetOrder, { kind: 'save' }>): StoredInsta
  * What an earlier run left. An instance whose creation was not answered stays `requested`: only a
  * listing tells whether it is there. Deadlines run from now: a node has as long to come back as a
  * new one has to join. Answers the nodes of machines that are gone.
+ * @throws PerigeeError conflict when it left machines of a pool that is no more
  */
 export async function loadFleet(
   store: Omit<FleetStore, 'setMeta'>,
@@ -45,7 +51,12 @@ export async function loadFleet(
   nowMs: number,
 ): Promise<{ instance: InstanceId; node: NodeId }[]> {
   const gone: { instance: InstanceId; node: NodeId }[] = [];
-  for (const row of await store.listInstances({ gone: true })) {
+  const rows = await store.listInstances({ gone: true });
+  const orphans = readLines(await store.getMeta(orphansKey));
+  // Before anything is taken in: nothing of a fleet that is refused may be acted on.
+  const present = [...rows.filter((row) => row.state !== 'gone'), ...orphans.flatMap(readOrphan)];
+  refuseStrays(state, present);
+  for (const row of rows) {
     const pool = state.pools.get(row.pool);
     if (row.state !== 'gone') {
       const record = toRecord(row, nowMs);
@@ -61,7 +72,30 @@ export async function loadFleet(
   }
   for (const line of readLines(await store.getMeta(learnedKey))) loadOffer(state, line, nowMs);
   for (const line of readLines(await store.getMeta(holdsKey))) loadHold(state, line, nowMs);
+  loadOrphans(state, orphans, nowMs);
   return gone;
+}
+
+/** Without their pool nobody could list machines, end them or hold them against a cap. */
+function refuseStrays(
+  state: FleetState,
+  present: readonly { instance: string; pool: string; handle?: string }[],
+): void {
+  const strays = present.filter(({ pool }) => !state.pools.has(pool));
+  if (strays.length === 0) return;
+  const pools = [...new Set(strays.map(({ pool }) => `"${pool}"`))].join(', ');
+  const names = strays
+    .slice(0, strayNamesMax)
+    .map(({ instance, handle }) => (handle ? `${instance} (${handle})` : instance));
+  const more = strays.length > names.length ? ` and ${strays.length - names.length} more` : '';
+  throw new PerigeeError(
+    'conflict',
+    `The pools file has no pool ${pools}, of which machines may still be there: ${names.join(', ')}${more}.`,
+    {
+      fix: 'Put it back into the file with "max": 0, which gives its machines back, and take it out once they are gone.',
+      details: { instances: strays.map(({ instance }) => instance) },
+    },
+  );
 }
 
 /**
@@ -105,10 +139,12 @@ export async function saveLearned(
   const holds = pools.flatMap(({ spec, hold, holds: times }) =>
     hold === null ? [] : [{ pool: spec.pool, ...hold, times }],
   );
-  const text = JSON.stringify({ offers, holds });
+  const orphans = listOrphans(state);
+  const text = JSON.stringify({ offers, holds, orphans });
   if (text === saved) return saved;
   await store.setMeta(learnedKey, JSON.stringify(offers));
   await store.setMeta(holdsKey, JSON.stringify(holds));
+  await store.setMeta(orphansKey, JSON.stringify(orphans));
   return text;
 }
 
@@ -117,6 +153,43 @@ type Line = Readonly<Record<string, unknown>>;
 function readLines(text: string | undefined): Line[] {
   const value: unknown = JSON.parse(text ?? '[]');
   return Array.isArray(value) ? value.filter((line) => typeof line === 'object' && line) : [];
+}
+
+/** Machines that nobody asked for are no rows: what they cost, and go on costing, is kept beside. */
+export function listOrphans(state: FleetState): Line[] {
+  const present = [...state.orphans].map(([instance, { pool, pricePerHour, sinceMs }]) => {
+    return { pool, instance, pricePerHour, sinceMs };
+  });
+  const spent = [...state.pools.values()].flatMap(({ spec, spentOnOrphans }) =>
+    spentOnOrphans === 0 ? [] : [{ pool: spec.pool, spent: spentOnOrphans }],
+  );
+  return [...present, ...spent];
+}
+
+/** The reverse: they are paid for until listings say otherwise. */
+export function loadOrphans(state: FleetState, lines: readonly Line[], nowMs: number): void {
+  for (const line of lines) {
+    for (const { instance, ...about } of readOrphan(line)) {
+      const sinceMs = Math.min(about.sinceMs, nowMs);
+      state.orphans.set(instance, beginOrphan({ ...about, sinceMs }, nowMs));
+    }
+    const pool = state.pools.get(String(line['pool']));
+    if (pool === undefined) continue;
+    pool.spentOnOrphans += numberOr(line['spent'], 0);
+    pool.spentGone += numberOr(line['spent'], 0);
+  }
+}
+
+/** One that is there, if the line tells of one. */
+function readOrphan(line: Line) {
+  const { instance, pool, pricePerHour, sinceMs } = line;
+  if (typeof instance !== 'string') return [];
+  return [
+    {
+      ...{ instance: instance as InstanceId, pool: String(pool) },
+      ...{ pricePerHour: numberOr(pricePerHour, 0), sinceMs: numberOr(sinceMs, 0) },
+    },
+  ];
 }
 
 function loadOffer(state: FleetState, line: Line, nowMs: number): void {
@@ -162,7 +235,11 @@ function numberOr(value: unknown, fallback: number): number {
   return typeof value === 'number' ? value : fallback;
 }
 
-function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
+/**
+ * An instance as the run that saved it left it. One that was draining with no node was being ended,
+ * and perhaps the cloud was not told any more.
+ */
+export function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
   return {
     instance: row.instance as InstanceId,
     pool: row.pool,
@@ -180,6 +257,6 @@ function toRecord(row: StoredInstance, nowMs: number): InstanceRecord {
     // What an earlier run did with it is not known any more.
     isAsked: true,
     hasLeft: false,
-    ending: null,
+    ending: row.state === 'draining' && row.node === null ? beginEnding(nowMs) : null,
   };
 }

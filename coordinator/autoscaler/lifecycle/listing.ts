@@ -2,10 +2,10 @@
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import type { ListedInstance } from '../provider-port.ts';
 import { noteInterruption } from './interruption.ts';
-import type { FleetEvent, FleetState, InstanceRecord, PoolRecord } from './state.ts';
-import { costOfOrphan } from './state.ts';
+import type { FleetEvent, FleetState, InstanceRecord, OrphanRecord, PoolRecord } from './state.ts';
+import { beginOrphan, costOfOrphan } from './state.ts';
 import type { FleetTurn } from './turn.ts';
-import { bury, endInstance, enter, failBoot, save, tell } from './turn.ts';
+import { bury, endInstance, enter, failBoot, isDryRun, save, tell } from './turn.ts';
 
 type Event<Kind extends FleetEvent['kind']> = Extract<FleetEvent, { kind: Kind }>;
 
@@ -28,6 +28,10 @@ export function takeListing(turn: FleetTurn, event: Event<'listed'>): void {
       endOrphanage(turn, instance);
     } else endOrphan(turn, { pool, instance, shown });
   }
+  for (const [instance, orphan] of [...turn.state.orphans]) {
+    if (orphan.pool !== event.pool || event.found.has(instance)) continue;
+    missOrphan(turn, { instance, orphan, askedAtMs: event.askedAtMs });
+  }
 }
 
 /** It is over with a machine that nobody asked for; what it cost stays. */
@@ -36,7 +40,28 @@ export function endOrphanage(turn: FleetTurn, instance: InstanceId): void {
   if (orphan === undefined) return;
   turn.state.orphans.delete(instance);
   const pool = turn.state.pools.get(orphan.pool);
-  if (pool !== undefined) pool.spentGone += costOfOrphan(orphan, turn.nowMs);
+  if (pool === undefined) return;
+  const cost = costOfOrphan(orphan, turn.nowMs);
+  pool.spentGone += cost;
+  pool.spentOnOrphans += cost;
+}
+
+/** As with any other machine, only so many listings in a row say that it is gone. */
+function missOrphan(
+  turn: FleetTurn,
+  options: { instance: InstanceId; orphan: OrphanRecord; askedAtMs: number },
+): void {
+  const { state } = turn;
+  const { instance, orphan, askedAtMs } = options;
+  orphan.absences += 1;
+  const isSettled = askedAtMs - orphan.seenAtMs >= state.settings.settleMs;
+  if (!isSettled || orphan.absences < state.settings.absencesMax) return;
+  const { pool } = orphan;
+  // Should the listings have lied, it ends all the same.
+  if (!isDryRun(turn, pool)) turn.orders.push({ kind: 'terminate', pool, instance, handle: null });
+  const text = `${orphan.absences} listings in a row do not show it.`;
+  tell(turn, { pool, instance }, { event: 'gone', text });
+  endOrphanage(turn, instance);
 }
 
 /** A listing that failed is not known, never none. */
@@ -77,11 +102,14 @@ function hasOpenQuestion(state: FleetState, pool: PoolRecord): boolean {
     if (record.ending !== null || record.phase === 'requested') return true;
     if (record.absences > 0 || record.hasLeft) return true;
   }
-  return false;
+  return [...state.orphans.values()].some((orphan) => orphan.pool === pool.spec.pool);
 }
 
 function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstance): void {
   record.absences = 0;
+  // What we end stops, too, and not every cloud tells the one from the other.
+  const isOurEnd = shown.state === 'stopping' && (record.isAsked || record.ending !== null);
+  if (shown.interrupted && !isOurEnd) takeInterruption(turn, record);
   if (shown.state === 'stopping') return;
   if (record.phase === 'requested' && !record.isAsking) {
     record.handle = shown.handle;
@@ -94,12 +122,15 @@ function takeShown(turn: FleetTurn, record: InstanceRecord, shown: ListedInstanc
       handle: shown.handle,
     });
   }
-  if (shown.interrupted && !record.interrupted) {
-    record.interrupted = true;
-    noteInterruption(turn, record);
-    save(turn, record);
-    tell(turn, record, { event: 'interrupted', text: 'The cloud takes it back.' });
-  }
+}
+
+function takeInterruption(turn: FleetTurn, record: InstanceRecord): void {
+  if (record.interrupted) return;
+  record.interrupted = true;
+  noteInterruption(turn, record);
+  save(turn, record);
+  const drained = isDryRun(turn, record.pool) ? ' Its node would be drained.' : '';
+  tell(turn, record, { event: 'interrupted', text: `The cloud takes it back.${drained}` });
 }
 
 function takeAbsence(
@@ -125,7 +156,7 @@ function takeAbsence(
   const wasTaken = record.ending === null && !record.isAsked && !record.interrupted;
   if (wasTaken && options.isSaid && isSpot(turn, record)) noteInterruption(turn, record);
   // Should the listings have lied, it ends all the same.
-  if (!options.isSaid) {
+  if (!options.isSaid && !isDryRun(turn, record.pool)) {
     turn.orders.push({
       kind: 'terminate',
       pool: record.pool,
@@ -148,7 +179,9 @@ function endOrphan(
 ): void {
   const { state, nowMs } = turn;
   const { pool, instance, shown } = options;
+  const isDry = pool.spec.dryRun;
   const known = state.orphans.get(instance);
+  if (known !== undefined) Object.assign(known, { seenAtMs: nowMs, absences: 0 });
   if (known !== undefined && nowMs < known.nextTryMs) return;
   if (known === undefined) {
     tell(
@@ -156,19 +189,17 @@ function endOrphan(
       { pool: pool.spec.pool, instance },
       {
         event: 'orphan',
-        text: 'It bears this coordinator’s tag and nobody asked for it, or it was ended before; it is ended.',
+        text: `It bears this coordinator’s tag and nobody asked for it, or it was ended before; it ${isDry ? 'would be' : 'is'} ended.`,
         isLoud: true,
       },
     );
   }
-  const orphan = known ?? {
-    pool: pool.spec.pool,
-    pricePerHour: priceOf(pool, shown.offer),
-    sinceMs: nowMs,
-    nextTryMs: nowMs,
-  };
+  const about = { pool: pool.spec.pool, pricePerHour: priceOf(pool, shown.offer), sinceMs: nowMs };
+  const orphan = known ?? beginOrphan(about, nowMs);
+  orphan.tries += 1;
   orphan.nextTryMs = nowMs + state.settings.endRetryMs;
   state.orphans.set(instance, orphan);
+  if (isDry) return;
   turn.orders.push({ kind: 'terminate', pool: pool.spec.pool, instance, handle: shown.handle });
   turn.orders.push({ kind: 'kill', pool: pool.spec.pool, instance });
 }
@@ -186,7 +217,7 @@ export function pressEnds(turn: FleetTurn): void {
     if (ending === null) continue;
     endInstance(turn, record, record.reason);
     const pool = turn.state.pools.get(record.pool);
-    if (pool === undefined || ending.killed) continue;
+    if (pool === undefined || pool.spec.dryRun || ending.killed) continue;
     if (turn.nowMs - ending.sinceMs < pool.spec.killAfterMs) continue;
     ending.killed = true;
     turn.orders.push({ kind: 'kill', pool: record.pool, instance: record.instance });

@@ -10,7 +10,7 @@ import { isListingDue, pressEnds } from './listing.ts';
 import type { FleetState, FleetView, InstanceRecord, PoolRecord, SeenNode } from './state.ts';
 import { spentBy } from './state.ts';
 import type { FleetTurn } from './turn.ts';
-import { endInstance, enter, failBoot, save, tell } from './turn.ts';
+import { endInstance, enter, failBoot, isDryRun, save, tell } from './turn.ts';
 
 /** Brings the records up to date, then plans. */
 export function look(turn: FleetTurn, view: FleetView): void {
@@ -71,12 +71,15 @@ function followNode(
   if (node === undefined || record.ending !== null) return;
   record.hasLeft = node.state === 'gone';
   if (node.drainingBy === 'autoscaler' || node.drainingBy === 'operator') record.isAsked = true;
-  if (node.state === 'ready' && record.phase !== 'working')
-    enter(turn, record, { phase: 'working' });
+  if (node.state === 'ready') {
+    // Whatever an earlier run or an operator asked of it is off.
+    record.isAsked = false;
+    if (record.phase !== 'working') enter(turn, record, { phase: 'working' });
+  }
   if (node.state === 'draining' && record.phase !== 'draining') {
     enter(turn, record, { phase: 'draining', reason: `Drained by the ${node.drainingBy}.` });
   }
-  if (!record.interrupted || node.state === 'draining') return;
+  if (!record.interrupted || node.state === 'draining' || isDryRun(turn, record.pool)) return;
   if (node.state !== 'ready' && node.state !== 'joining') return;
   const reason = 'The cloud takes it back.';
   enter(turn, record, { phase: 'draining', reason });
@@ -93,8 +96,8 @@ function checkDeadlines(
   const { bootMsMax, leaveMsMax } = pool.spec;
   const node = seen.get(record.instance);
   if (record.node === null) {
-    // A creation under way, or one that may have worked, is for the provider and its listings to end.
-    if (record.phase !== 'booting' || turn.nowMs - record.sinceMs < bootMsMax) return;
+    // A creation under way ends by itself; one that was not answered may be there and paid for.
+    if (record.isAsking || turn.nowMs - record.sinceMs < bootMsMax) return;
     const reason = `It has not joined within ${secondsText(bootMsMax)}.`;
     failBoot(turn, record, reason);
     endInstance(turn, record, reason);
@@ -156,8 +159,10 @@ function decide(turn: FleetTurn, view: FleetView, seen: ReadonlyMap<InstanceId, 
     record.isAsked = decision.kind === 'drain';
     const phase = decision.kind === 'drain' ? 'draining' : 'working';
     enter(turn, record, { phase, reason: decision.reason });
-    tell(turn, record, { event: decision.kind, text: decision.reason });
     const { kind, node, reason } = decision;
+    // A machine on which nothing works is no common end.
+    const isLoud = kind === 'drain' && (seen.get(record.instance)?.isPaused ?? false);
+    tell(turn, record, { event: kind, text: reason, isLoud });
     turn.orders.push(kind === 'drain' ? { kind, node, reason } : { kind, node });
   }
 }
@@ -274,6 +279,7 @@ function describe(
     idleSinceMs: node?.idleSinceMs ?? null,
     drainingSinceMs: node?.state === 'draining' ? node.sinceMs : null,
     isEnding: record.ending !== null,
+    isPaused: node?.state === 'ready' && node.isPaused,
     uniqueCacheBytes: node?.uniqueCacheBytes ?? 0,
   };
 }

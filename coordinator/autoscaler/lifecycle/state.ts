@@ -53,8 +53,9 @@ export interface OfferRecord {
 export interface PoolRecord {
   readonly spec: PoolSpec;
   readonly offers: Map<string, OfferRecord>;
-  /** Dollars of instances that are gone. */
+  /** Dollars of instances that are gone, and of it of those that nobody had asked for. */
   spentGone: number;
+  spentOnOrphans: number;
   hold: { reason: string; untilMs: number } | null;
   holds: number;
   /** How work has come and gone; of this run alone. */
@@ -95,7 +96,15 @@ export interface InstanceRecord {
   /** Its node said that it goes, and went. */
   hasLeft: boolean;
   /** Its end was asked for. */
-  ending: { sinceMs: number; nextTryMs: number; tries: number; killed: boolean } | null;
+  ending: Ending | null;
+}
+
+/** How an end goes that was asked for; a cloud may have to be asked again. */
+export interface Ending {
+  readonly sinceMs: number;
+  nextTryMs: number;
+  tries: number;
+  killed: boolean;
 }
 
 /** A node as the coordinator's core sees it, by the fleet's clock. */
@@ -116,6 +125,10 @@ export interface OrphanRecord {
   readonly pricePerHour: number;
   readonly sinceMs: number;
   nextTryMs: number;
+  tries: number;
+  /** When a listing showed it last, and how many in a row have not. */
+  seenAtMs: number;
+  absences: number;
 }
 
 export interface LifecycleSettings {
@@ -208,6 +221,11 @@ export type FleetOrder =
       isLoud: boolean;
     };
 
+/** An end that is asked for now. */
+export function beginEnding(nowMs: number): Ending {
+  return { sinceMs: nowMs, nextTryMs: nowMs, tries: 0, killed: false };
+}
+
 /** Dollars of one instance until now. */
 export function costOf(record: InstanceRecord, spec: PoolSpec, nowMs: number): number {
   const paidMs = Math.max(spec.billingFloorMs, nowMs - record.requestedAtMs);
@@ -229,6 +247,14 @@ export function spentBy(state: FleetState, pool: PoolRecord, nowMs: number): num
 /** Dollars of a machine that nobody asked for, since it was first seen. */
 export function costOfOrphan(orphan: OrphanRecord, nowMs: number): number {
   return (orphan.pricePerHour * (nowMs - orphan.sinceMs)) / 3_600_000;
+}
+
+/** One that is to be ended now; `sinceMs`: when it was seen first. */
+export function beginOrphan(
+  about: { pool: string; pricePerHour: number; sinceMs: number },
+  nowMs: number,
+): OrphanRecord {
+  return { ...about, nextTryMs: nowMs, tries: 0, seenAtMs: nowMs, absences: 0 };
 }
 
 /** An empty fleet of these pools. */
@@ -258,6 +284,7 @@ export function createFleetState(options: {
       spec,
       offers,
       spentGone: 0,
+      spentOnOrphans: 0,
       hold: null,
       holds: 0,
       levels: [],

@@ -96,11 +96,11 @@ function takeEnd(turn: FleetTurn, instance: InstanceId): void {
 }
 
 function takeEndFailure(turn: FleetTurn, event: Extract<FleetEvent, { kind: 'endFailed' }>): void {
-  const record = turn.state.instances.get(event.instance);
-  if (record === undefined) return;
-  tell(turn, record, {
-    event: 'end failed',
-    text: event.message,
-    isLoud: (record.ending?.tries ?? 0) > 1,
-  });
+  const { instance, message } = event;
+  const record = turn.state.instances.get(instance);
+  const orphan = turn.state.orphans.get(instance);
+  const tries = record?.ending?.tries ?? orphan?.tries ?? 0;
+  const pool = record?.pool ?? orphan?.pool;
+  if (pool === undefined) return;
+  tell(turn, { pool, instance }, { event: 'end failed', text: message, isLoud: tries > 1 });
 }

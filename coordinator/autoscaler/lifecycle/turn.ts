@@ -2,7 +2,7 @@
 import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import { noteOfferFailure } from './failures.ts';
 import type { FleetOrder, FleetState, InstanceRecord } from './state.ts';
-import { costOf } from './state.ts';
+import { beginEnding, costOf } from './state.ts';
 
 /** One event's turn: what it may change and what it has ordered. */
 export interface FleetTurn {
@@ -51,14 +51,24 @@ export function tell(
   });
 }
 
-/** Asks an instance to end, again when it was asked before and enough time has passed. */
+/** Whether a pool only says what it would do: then nothing is made, drained or ended there. */
+export function isDryRun({ state }: FleetTurn, pool: string): boolean {
+  return state.pools.get(pool)?.spec.dryRun ?? false;
+}
+
+/**
+ * Asks an instance to end, again when it was asked before and enough time has passed. A dry run says
+ * so once, and what is saved stays as it is: the next run that may end it decides for itself.
+ */
 export function endInstance(turn: FleetTurn, record: InstanceRecord, reason: string): void {
   const { state, nowMs } = turn;
+  const isDry = isDryRun(turn, record.pool);
   if (record.ending === null) {
-    record.ending = { sinceMs: nowMs, nextTryMs: nowMs, tries: 0, killed: false };
-    enter(turn, record, { phase: 'draining', reason });
-    tell(turn, record, { event: 'ends', text: reason });
+    record.ending = beginEnding(nowMs);
+    if (!isDry) enter(turn, record, { phase: 'draining', reason });
+    tell(turn, record, { event: isDry ? 'would end' : 'ends', text: reason });
   }
+  if (isDry) return;
   const { ending } = record;
   if (nowMs < ending.nextTryMs) return;
   ending.tries += 1;

@@ -17,6 +17,8 @@ export interface FleetPool {
   readonly warm: number;
   /** Least idle time after which an instance retires. */
   readonly idleMs: number;
+  /** For an instance to join; a paused one that idles for as long is given back. */
+  readonly bootMsMax: number;
   /** Least time that the cloud bills: a machine is not given back sooner. */
   readonly billingFloorMs: number;
   /** Dollars an hour that all its instances may cost together; null for no cap. */
@@ -81,6 +83,8 @@ export interface FleetInstance {
   readonly drainingSinceMs: number | null;
   /** Its end was asked for. */
   readonly isEnding: boolean;
+  /** Its node is there and takes nothing: workers died under too many tasks. */
+  readonly isPaused: boolean;
   /** Imagery that no other node has. */
   readonly uniqueCacheBytes: number;
 }

@@ -14,7 +14,7 @@ import type {
   FleetPool,
   OtherCapacity,
 } from './inputs.ts';
-import { retire } from './retire.ts';
+import { retire, retirePaused } from './retire.ts';
 import type { Spending } from './spend.ts';
 import { callBackCost, findSpending } from './spend.ts';
 import type { Want } from './wants.ts';
@@ -192,6 +192,7 @@ function decidePool(
   const { missing, heldBack } = buy(plan, purchase);
   const keep = Math.min(pool.instancesMax, kept);
   const waiting = retire(plan, { inputs, pool, working, live, keep });
+  retirePaused(plan, { inputs, pool, stopped: spending.stopped });
   const draining = present.filter(({ state }) => state === 'draining').length;
   const needed = Math.min(pool.instancesMax, roster.needed + missing);
   const idle = working.filter(({ held }) => held === 0).length;

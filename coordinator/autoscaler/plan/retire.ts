@@ -1,4 +1,5 @@
 /** Which machines are given back, and not before what. */
+import type { InstanceId } from '../../../protocol/wire/ids.ts';
 import type { FleetInputs, FleetInstance, FleetPlan, FleetPool } from './inputs.ts';
 import { lookAgain, secondsText } from './inputs.ts';
 import { waitUntilMs } from './levels.ts';
@@ -46,6 +47,29 @@ export function retire(
     plan.decisions.push({ kind: 'drain', instance: one.instance, node: one.node, reason });
   }
   return waiting;
+}
+
+/**
+ * A paused node does no work and is paid for. An operator may let it work again for as long as a boot
+ * may take; a bad image then costs a machine every so often, and not one a minute.
+ */
+export function retirePaused(
+  plan: FleetPlan,
+  options: { inputs: FleetInputs; pool: FleetPool; stopped: ReadonlySet<InstanceId> },
+): void {
+  const { inputs, pool, stopped } = options;
+  for (const { instance, node, ...one } of inputs.instances) {
+    if (one.pool !== pool.pool || !one.isPaused || one.isEnding || stopped.has(instance)) continue;
+    if (node === null || one.held > 0 || one.idleSinceMs === null) continue;
+    const dueMs = one.idleSinceMs + pool.bootMsMax;
+    if (inputs.nowMs < dueMs) {
+      lookAgain(plan, dueMs);
+      continue;
+    }
+    const idle = secondsText(inputs.nowMs - one.idleSinceMs);
+    const reason = `Its node is paused, workers died on it, and it has been idle for ${idle}.`;
+    plan.decisions.push({ kind: 'drain', instance, node, reason });
+  }
 }
 
 /** `level`: how many machines there are with it; work for so many must come for it to be used. */

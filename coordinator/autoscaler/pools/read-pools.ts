@@ -125,7 +125,7 @@ function readPool(value: unknown, place: string): PoolEntry {
     name,
     kind,
     min: whole('min', 0),
-    max: readNumber(fields, 'max', { place: at, min: 1, max: instancesLimit, whole: true }),
+    max: readNumber(fields, 'max', { place: at, min: 0, max: instancesLimit, whole: true }),
     warm: whole('warm', 0),
     idleMs: number('idleSeconds', { fallback: 0, max: 7 * day }) * 1000,
     bootMsMax: number('bootSecondsMax', { fallback: 900, max: 7 * day }) * 1000,

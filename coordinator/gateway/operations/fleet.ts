@@ -100,7 +100,7 @@ function viewInstance(
     stateSeconds: (nowMs - record.sinceMs) / 1000,
     cost: spec === undefined ? 0 : costOf(record, spec, nowMs),
     interrupted: record.interrupted,
-    ending: record.ending !== null,
+    ending: record.ending !== null && spec?.dryRun !== true,
   };
 }
 

@@ -6,7 +6,6 @@ import type {
   FleetOrder,
   FleetState,
   FleetView,
-  InstanceRecord,
   PoolSpec,
   SeenNode,
 } from '../../../coordinator/autoscaler/lifecycle/state.ts';
@@ -18,7 +17,14 @@ import {
 import { stepFleet } from '../../../coordinator/autoscaler/lifecycle/step.ts';
 import { defaultFleetSettings } from '../../../coordinator/autoscaler/plan/inputs.ts';
 import type { InstanceOffer } from '../../../coordinator/autoscaler/provider-port.ts';
+import {
+  listOrphans,
+  loadOrphans,
+  toRecord,
+  toRow,
+} from '../../../coordinator/autoscaler/records.ts';
 import type { DemandRow } from '../../../coordinator/core/views.ts';
+import type { StoredInstance } from '../../../coordinator/store/port.ts';
 import type { RandomState } from '../../../protocol/base/random.ts';
 import { nextBelow, nextFloat, seedRandom } from '../../../protocol/base/random.ts';
 import type {
@@ -126,8 +132,8 @@ export function runFleet(
     dryRun: false,
     ...scenario.pool,
   };
-  const rows = new Map<InstanceId, InstanceRecord>();
-  const costs = new Map<InstanceId, number>();
+  const rows = new Map<string, StoredInstance>();
+  let orphans: ReturnType<typeof listOrphans> = [];
   const priceOf = (machine: Machine): number =>
     spec.offers.find(({ id }) => id === machine.offer)?.pricePerHour ?? 0;
   let ids = 0;
@@ -143,21 +149,14 @@ export function runFleet(
     });
     for (const row of rows.values()) {
       const pool = state.pools.get(row.pool);
-      if (row.phase === 'gone' && pool !== undefined) {
-        pool.spentGone += costs.get(row.instance) ?? 0;
+      if (row.state === 'gone') {
+        if (pool !== undefined) pool.spentGone += row.cost;
+        continue;
       }
-      if (row.phase === 'gone') continue;
-      state.instances.set(row.instance, {
-        ...row,
-        sinceMs: nowMs,
-        isAsking: false,
-        absences: 0,
-        interrupted: false,
-        isAsked: true,
-        hasLeft: false,
-        ending: null,
-      });
+      const record = toRecord(row, nowMs);
+      state.instances.set(record.instance, record);
     }
+    loadOrphans(state, orphans, nowMs);
     return state;
   };
   let state = open(0);
@@ -201,8 +200,7 @@ export function runFleet(
   const performOne = (order: FleetOrder, nowMs: number): void => {
     switch (order.kind) {
       case 'save':
-        rows.set(order.instance.instance, order.instance);
-        costs.set(order.instance.instance, order.cost);
+        rows.set(order.instance.instance, toRow(order));
         return;
       case 'create': {
         const { instance, offer } = order;
@@ -295,6 +293,7 @@ export function runFleet(
       // What it has done is a change that it sees at its next look.
       if (orders.length > 0) hasHappened = true;
       perform(orders, nowMs);
+      if (!crashing) orphans = listOrphans(state);
       crashing = false;
     }
     let perHour = 0;

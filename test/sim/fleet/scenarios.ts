@@ -75,6 +75,13 @@ export const scenarios: readonly FleetScenario[] = [
   },
   {
     ...base,
+    name: 'crashes while boots fail',
+    faults: { ...calm, lostAnswer: 0.1, neverJoins: 0.2 },
+    crashes: [600_000, 601_000, 602_000, 603_000, 1_205_000],
+    tasks: burst(400, 30_000, 120_000),
+  },
+  {
+    ...base,
     name: 'at most $10 an hour',
     pool: { spendPerHourMax: 10 },
     tasks: burst(200, 20_000, 100_000),

@@ -4,6 +4,7 @@ import type {
   InstanceRecord,
   OrphanRecord,
 } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
+import { beginOrphan } from '../../../../coordinator/autoscaler/lifecycle/state.ts';
 import type { InstanceId } from '../../../../protocol/wire/ids.ts';
 
 const working: InstanceRecord = {
@@ -49,7 +50,7 @@ describe('isCalm', () => {
     ]) {
       expect(isCalm(fleetOf(change), core)).toBe(false);
     }
-    const orphan = { pool: 'local', pricePerHour: 0, sinceMs: 0, nextTryMs: 0 };
+    const orphan = beginOrphan({ pool: 'local', pricePerHour: 0, sinceMs: 0 }, 0);
     const orphans = new Map([['local-2' as InstanceId, orphan]]);
     expect(isCalm({ instances: new Map(), orphans }, core)).toBe(false);
   });

@@ -18,6 +18,7 @@ import type { InstanceId, NodeId } from '../../../../../protocol/wire/ids.ts';
 import { image, offer, row } from '../plan/fleets.ts';
 
 const one = 'cloud-1' as InstanceId;
+const quiet = { demand: [], nodes: [], others: [], images: [image], isStopping: false };
 const spec: PoolSpec = {
   ...{ pool: 'cloud', provider: 'ec2', instancesMin: 0, instancesMax: 5, warm: 0 },
   ...{ idleMs: 60_000, billingFloorMs: 0, spendPerHourMax: null, spendTotalMax: null },
@@ -43,7 +44,13 @@ function openFleet(changes: Partial<PoolSpec> = {}) {
     if (order.kind === 'tell') return `tell ${order.event}`;
     return 'instance' in order ? `${order.kind} ${order.instance}` : order.kind;
   };
-  const take = (event: FleetEvent): string[] => stepFleet(state, event, nowMs).map(short);
+  /** What people were told that needs them. */
+  const loud: string[] = [];
+  const take = (event: FleetEvent): string[] => {
+    const orders = stepFleet(state, event, nowMs);
+    for (const order of orders) if (order.kind === 'tell' && order.isLoud) loud.push(order.event);
+    return orders.map(short);
+  };
   const listed = (shown: Partial<ListedInstance> | null): string[] => {
     const machine: ListedInstance = {
       ...{ handle: 'h', state: 'running', launchedAtMs: null, offer: null, interrupted: false },
@@ -59,6 +66,7 @@ function openFleet(changes: Partial<PoolSpec> = {}) {
       nowMs += ms;
     },
     take,
+    loud,
     listed,
     look: (options: { work?: number; node?: Partial<SeenNode> } = {}): string[] => {
       const node: SeenNode = {
@@ -91,6 +99,44 @@ describe('rule 4, intent before the call', () => {
     expect(fleet.listed({})).toEqual([]);
     fleet.pass(30_000);
     expect(fleet.listed({})).toEqual(['terminate cloud-1', 'kill cloud-1']);
+  });
+
+  it('gives up what nobody asked for when listings have missed it for long enough (a cap blocked for ever)', () => {
+    const fleet = openFleet({ offers: [offer({ pricePerHour: 1 })], spendPerHourMax: 1 });
+    fleet.listed({});
+    fleet.pass(119_000);
+    for (let at = 0; at < 4; at += 1) expect(fleet.listed(null)).toEqual([]);
+    fleet.pass(1_000);
+    expect(fleet.listed(null)).toEqual(['terminate cloud-1', 'tell gone']);
+    expect(fleet.listed(null)).toEqual([]);
+    expect(fleet.look({ work: 600 })).toContain('create cloud-1');
+    const pool = fleet.state.pools.get('cloud');
+    expect(pool?.spentGone).toBeCloseTo(120 / 3600);
+  });
+
+  it('starts to count again with every listing that shows it', () => {
+    const fleet = openFleet();
+    fleet.listed({});
+    fleet.pass(600_000);
+    for (let at = 0; at < 2; at += 1) fleet.listed(null);
+    expect(fleet.listed({})).toEqual(['terminate cloud-1', 'kill cloud-1']);
+    for (let at = 0; at < 3; at += 1) expect(fleet.listed(null)).toEqual([]);
+  });
+
+  it('says that what nobody asked for cannot be ended, and asks often', () => {
+    const fleet = openFleet();
+    fleet.look();
+    fleet.listed({});
+    const failed = { kind: 'endFailed', instance: one, message: 'denied' } as const;
+    expect(fleet.take(failed)).toEqual(['tell end failed']);
+    fleet.pass(30_000);
+    fleet.listed({});
+    fleet.take(failed);
+    expect(fleet.loud).toEqual(['orphan', 'end failed']);
+    fleet.state.pools.forEach((pool) => {
+      Object.assign(pool, { isListing: false, listedAtMs: fleet.nowMs() - 10_000 });
+    });
+    expect(fleet.take({ kind: 'looked', view: quiet })).toEqual(['list']);
   });
 
   it('finds a machine whose creation was not answered, and buys no second one', () => {
@@ -151,6 +197,27 @@ describe('deadlines', () => {
     expect(fleet.state.plan?.outlooks[0]?.heldBack).toContain('has not joined within 600.0 s');
   });
 
+  it('end what was never answered and is shown only as it stops (asked for until for ever)', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    const failure = { failure: 'unavailable', message: 'reset', mayHaveMade: true } as const;
+    fleet.take({ kind: 'createFailed', instance: one, ...failure });
+    fleet.pass(599_000);
+    expect(fleet.listed({ state: 'stopping' })).toEqual([]);
+    expect(fleet.look()).toEqual([]);
+    fleet.pass(1_000);
+    expect(fleet.look()).toEqual([
+      ...['tell boot failed', 'save cloud-1 draining', 'tell ends', 'terminate cloud-1'],
+    ]);
+  });
+
+  it('leave a creation alone that is under way', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.pass(700_000);
+    expect(fleet.look({ work: 1 })).toEqual([]);
+  });
+
   it('count failures of machines asked for together as one', () => {
     const fleet = openFleet();
     fleet.look({ work: 1_000 });
@@ -192,6 +259,24 @@ describe('nodes', () => {
       'tell interrupted',
     ]);
     expect(fleet.look({ work: 1, node: {} })).toEqual(['save cloud-1 draining', 'drain']);
+  });
+});
+
+describe('a paused node', () => {
+  it('is drained loudly once it has idled for long enough, and its machine ended', () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    const paused = { isPaused: true, held: 0, idleSinceMs: fleet.nowMs() };
+    expect(fleet.look({ node: paused })).not.toContain('drain');
+    fleet.pass(600_000);
+    expect(fleet.look({ node: paused })).toEqual(['save cloud-1 draining', 'tell drain', 'drain']);
+    expect(fleet.loud).toEqual(['drain']);
+    const node = { ...paused, state: 'draining', drainingBy: 'autoscaler' } as const;
+    fleet.pass(60_000);
+    expect(fleet.look({ node: { ...node, sinceMs: fleet.nowMs() - 60_000 } })).toContain(
+      'terminate cloud-1',
+    );
   });
 });
 
@@ -287,6 +372,25 @@ describe('what the cloud takes back', () => {
     expect(drained.spot?.interruptions.count).toBe(0);
   });
 
+  it('is noticed where the cloud shows it only as it stops, but not of what we stop', () => {
+    const stopping = { state: 'stopping', interrupted: true } as const;
+    const fleet = boot();
+    fleet.look({ node: { state: 'draining', drainingBy: 'node' } });
+    expect(fleet.listed(stopping)).toEqual(['save cloud-1 draining', 'tell interrupted']);
+    expect(fleet.listed(stopping)).toEqual([]);
+    expect(fleet.spot?.interruptions.count).toBe(1);
+    const drained = boot();
+    drained.look({ node: { state: 'draining', drainingBy: 'autoscaler' } });
+    expect(drained.listed(stopping)).toEqual([]);
+    drained.look({ node: {} });
+    expect(drained.listed(stopping)).toContain('tell interrupted');
+    const ended = boot();
+    ended.look({ node: { state: 'lost', held: 0 } });
+    ended.pass(60_000);
+    expect(ended.look({ node: { state: 'lost', held: 0, sinceMs: 0 } })).toContain('tell ends');
+    expect(ended.listed(stopping)).toEqual([]);
+  });
+
   it('leaves an offer without a price alone for a while: nobody can tell what is dearer', () => {
     const fleet = openFleet({ offers: [offer({ id: 'spot', spot: true })] });
     fleet.look({ work: 1 });
@@ -297,8 +401,62 @@ describe('what the cloud takes back', () => {
   });
 });
 
-it('a dry run plans and does nothing', () => {
-  const fleet = openFleet({ dryRun: true });
-  expect(fleet.look({ work: 3 })).toEqual([]);
-  expect(fleet.state.plan?.decisions).toMatchObject([{ kind: 'create' }]);
+describe('a dry run', () => {
+  /** Of a machine that an earlier run made: the same state, in a pool that may do nothing any more. */
+  const turnDry = (fleet: ReturnType<typeof openFleet>) => {
+    const pool = fleet.state.pools.get('cloud');
+    if (pool === undefined) throw new Error('there is no pool');
+    fleet.state.pools.set('cloud', { ...pool, spec: { ...pool.spec, dryRun: true } });
+    return fleet;
+  };
+  const boot = () => {
+    const fleet = openFleet();
+    fleet.look({ work: 1 });
+    fleet.take({ kind: 'created', instance: one, handle: 'h' });
+    return fleet;
+  };
+
+  it('plans and makes nothing', () => {
+    const fleet = openFleet({ dryRun: true });
+    expect(fleet.look({ work: 3 })).toEqual([]);
+    expect(fleet.state.plan?.decisions).toMatchObject([{ kind: 'create' }]);
+  });
+
+  it('says once which overdue boot it would end', () => {
+    const fleet = turnDry(boot());
+    fleet.pass(600_000);
+    expect(fleet.look()).toEqual(['tell boot failed', 'tell would end']);
+    fleet.pass(600_000);
+    expect(fleet.look()).toEqual([]);
+    expect(fleet.state.instances.get(one)?.phase).toBe('booting');
+  });
+
+  it('ends neither what nobody asked for nor what listings miss', () => {
+    const orphaned = turnDry(openFleet());
+    expect(orphaned.listed({})).toEqual(['tell orphan']);
+    orphaned.pass(60_000);
+    expect(orphaned.listed({})).toEqual([]);
+    const missed = turnDry(boot());
+    missed.pass(120_000);
+    for (let at = 0; at < 2; at += 1) missed.listed(null);
+    expect(missed.listed(null)).toEqual([
+      ...['tell boot failed', 'tell gone', 'save cloud-1 gone', 'forget cloud-1'],
+    ]);
+  });
+
+  it('drains nothing that the cloud takes back', () => {
+    const fleet = boot();
+    fleet.look({ node: {} });
+    turnDry(fleet);
+    expect(fleet.listed({ interrupted: true })).toContain('tell interrupted');
+    expect(fleet.look({ node: {} })).toEqual([]);
+  });
+
+  it('kills no process that was to end', () => {
+    const fleet = boot();
+    fleet.pass(600_000);
+    fleet.look();
+    turnDry(fleet).pass(60_000);
+    expect(fleet.look()).toEqual([]);
+  });
 });

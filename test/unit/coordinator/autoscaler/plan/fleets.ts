@@ -43,6 +43,7 @@ export const pool = (changes: Partial<FleetPool> = {}): FleetPool => ({
   instancesMax: 4,
   warm: 0,
   idleMs: 20_000,
+  bootMsMax: 30_000,
   billingFloorMs: 0,
   spendPerHourMax: null,
   spendTotalMax: null,
@@ -93,6 +94,7 @@ export const instance = (id: string, changes: Partial<FleetInstance> = {}): Flee
   idleSinceMs: nowMs - 1_000,
   drainingSinceMs: null,
   isEnding: false,
+  isPaused: false,
   uniqueCacheBytes: 0,
   ...changes,
 });

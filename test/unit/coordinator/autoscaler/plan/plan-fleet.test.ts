@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { FleetInstance } from '../../../../../coordinator/autoscaler/plan/inputs.ts';
 import type { GroupId, ImageDigest, NamespaceName } from '../../../../../protocol/wire/ids.ts';
 import {
   booting,
@@ -339,6 +340,32 @@ describe('rule 7, caches', () => {
   });
 });
 
+describe('a paused machine', () => {
+  const paused = (changes: Partial<FleetInstance>) =>
+    instance('x', { state: 'leaving', isPaused: true, ...changes });
+  const idleSinceMs = nowMs - 30_000;
+
+  it('is given back when it has idled for as long as a boot may take (paid for without end)', () => {
+    expect(decide({ instances: [paused({ idleSinceMs })] })).toEqual(['drain x']);
+    const early = plan({ instances: [paused({ idleSinceMs: idleSinceMs + 1 })] });
+    expect(early).toMatchObject({ decisions: [], lookAgainMs: nowMs + 1 });
+  });
+
+  it('is given back whatever the minimum, and replaced', () => {
+    const pools = [pool({ instancesMin: 1 })];
+    expect(decide({ pools, instances: [paused({ idleSinceMs })] })).toEqual([
+      ...['create 1 local small', 'drain x'],
+    ]);
+  });
+
+  it('is left alone while it holds something or is ended already', () => {
+    expect(decide({ instances: [paused({ held: 1, idleSinceMs: null })] })).toEqual([]);
+    expect(decide({ instances: [paused({ isEnding: true, idleSinceMs })] })).toEqual([]);
+    const capped = [pool({ spendTotalMax: 1, spent: 1 })];
+    expect(decide({ pools: capped, instances: [paused({ idleSinceMs })] })).toEqual(['end x']);
+  });
+});
+
 describe('minimum and spares', () => {
   it('are there without work, and stay', () => {
     expect(decide({ pools: [pool({ instancesMin: 2 })] })).toEqual(['create 2 local small']);
@@ -356,5 +383,12 @@ describe('minimum and spares', () => {
     expect(decide({ demand, pools: full, instances: [busy('x')] })).toEqual([
       'create 1 local small',
     ]);
+  });
+
+  it('are none where a pool is to come to an end, and what idles there is given back', () => {
+    const pools = [pool({ instancesMax: 0 })];
+    expect(decide({ demand: [row({ runnable: 9 })], pools })).toEqual([]);
+    const instances = [instance('x', { idleSinceMs: nowMs - 90_000 }), busy('y')];
+    expect(decide({ pools, instances })).toEqual(['drain x']);
   });
 });

@@ -29,6 +29,10 @@ describe('the pools file', () => {
     });
   });
 
+  it('takes a pool that is to make no more, and gives back what it has', () => {
+    expect(parsePools([pool({ max: 0 })], 'pools.json')).toMatchObject([{ min: 0, max: 0 }]);
+  });
+
   it('takes times in seconds', () => {
     const times = { idleSeconds: 2, bootSecondsMax: 30, leaveSecondsMax: 5 };
     const [entry] = parsePools([pool(times)], 'pools.json');
