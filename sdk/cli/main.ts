@@ -11,11 +11,14 @@ const [{ toError }, { runCommandLine }, { createTerminal }] = await Promise.all(
   import('./terminal.ts'),
 ]);
 
-// `perigee logs … | head` closes the pipe early; that is no failure of ours.
+// `perigee logs … | head` closes the pipe early; that is no failure of ours. A mesh goes on without a reader,
+// and stops in order: what reads it gets the same Ctrl-C, and ends sooner.
+const isMesh = process.argv[2] === 'up';
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error) => {
-    if ('code' in error && error.code === 'EPIPE') process.exit();
-    throw toError(error);
+    const isGone = 'code' in error && (error.code === 'EPIPE' || error.code === 'EIO');
+    if (!isGone) throw toError(error);
+    if (!isMesh) process.exit();
   });
 }
 

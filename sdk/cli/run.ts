@@ -22,7 +22,11 @@ export async function runCommandLine(
     if (words.length === 0) program.outputHelp();
     else await program.parseAsync(words, { from: 'user' });
     return exitCodes.ok;
-  } catch (caught) {
+  } catch (thrown) {
+    // What waited for the signal throws an AbortError of its own.
+    const isAbort = thrown instanceof Error && thrown.name === 'AbortError';
+    const caught: unknown =
+      isAbort && controller.signal.aborted ? controller.signal.reason : thrown;
     return complain(caught, { words, command: findCommandPath(program, words) }, terminal);
   } finally {
     unsubscribe();

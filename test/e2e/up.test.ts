@@ -195,6 +195,18 @@ describe('up', () => {
     expect(found.attempts[0]).toMatchObject({ charged: false });
   });
 
+  it('interrupted when nobody reads what it says any more stops in order', async () => {
+    const up = startUp(['--json']);
+    await up.ready();
+    // As `up 2>&1 | tee FILE` at Ctrl-C: the reader has had the same signal.
+    up.child.stdout?.destroy();
+    up.child.stderr?.destroy();
+    up.child.kill('SIGINT');
+    expect(await up.ended()).toEqual({ code: 0, signal: null });
+    expect(existsSync(join(folder, 'config.json'))).toBe(false);
+    expect(listProcesses(folder)).toEqual([]);
+  });
+
   it('interrupted twice ends at once with 130, whatever runs', async () => {
     const up = startUp(['--json'], { env: { PERIGEE_STOP_MS_MAX: '600000' } });
     await runTask(await up.ready(), 3_600);

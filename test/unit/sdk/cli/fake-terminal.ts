@@ -14,7 +14,7 @@ export interface Ended {
 /** Runs one command line; by default piped, without colours, with an environment that names no mesh. */
 export function runCommand(
   words: readonly string[],
-  options: Partial<Pick<Terminal, 'environment' | 'columns' | 'outColors'>> = {},
+  options: Partial<Pick<Terminal, 'environment' | 'columns' | 'outColors' | 'onSignal'>> = {},
 ): Promise<Ended> {
   return runAt(words, (streams) => ({
     ...streams,

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCommand } from './fake-terminal.ts';
 
@@ -49,6 +51,27 @@ describe('a command line', () => {
     expect(ended).toMatchObject({ exitCode: 2, stdout: '' });
     expect(ended.stderr).toContain(said);
     expect(ended.stderr.split('\n')).toHaveLength(4);
+  });
+
+  it('interrupted in a pause between two tries ends with the signal’s status, and without a complaint', async () => {
+    const away = createServer((request) => request.socket.destroy()).listen(0, '127.0.0.1');
+    await once(away, 'listening');
+    const { port } = away.address() as AddressInfo;
+    const environment = { PERIGEE_URL: `http://127.0.0.1:${port}`, PERIGEE_TOKEN: 'x' };
+    let interrupt: (signal: 'SIGINT') => void = () => undefined;
+    const running = runCommand(['logs', '-f', '17-3'], {
+      environment,
+      onSignal(listener) {
+        interrupt = listener;
+        return () => undefined;
+      },
+    });
+    // It has failed once by then, and waits to try again.
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    interrupt('SIGINT');
+    const { exitCode, stderr } = await running;
+    expect([exitCode, stderr]).toEqual([130, 'The coordinator is away; waiting for it.\n']);
+    away.close();
   });
 
   it('with --json fails with one problem object on standard error', async () => {
