@@ -21,7 +21,7 @@ import { createCoordinatorLink } from './mesh/coordinator-link.ts';
 import { createHeartbeat } from './mesh/heartbeat.ts';
 import { createLogForwarder } from './mesh/log-forwarder.ts';
 import { createPeers } from './mesh/peers.ts';
-import { createResultUploads, uploadOutput } from './mesh/upload-result.ts';
+import { createResultUploads } from './mesh/upload-result.ts';
 import { createHeldResults, type HeldResults } from './runner/held-results.ts';
 import type { Runner } from './runner/port.ts';
 
@@ -120,12 +120,9 @@ export async function startAgent(
     uploads.add(upload);
     return upload.finally(() => uploads.delete(upload));
   };
-  const dialSignal = (): AbortSignal =>
-    AbortSignal.any([stopping.signal, AbortSignal.timeout(blobDialMsMax)]);
-
   const resultUploads = createResultUploads(
-    { host, results: deps.results ?? createHeldResults(), dialSignal },
-    profile.address,
+    { host, results: deps.results ?? createHeldResults(), stopping: stopping.signal },
+    { address: profile.address, dialMsMax: blobDialMsMax },
   );
   const peers = createPeers({ host, send: (message) => link.send(message), now: deps.now });
   const images = createMeshImages(
@@ -162,8 +159,7 @@ export async function startAgent(
         reset: () => link.reset(),
       },
       uploadResult: (result) => track(resultUploads.upload(result)),
-      uploadOutput: (output) =>
-        track(uploadOutput(host, profile.address, { ...output, signal: dialSignal() })),
+      uploadOutput: (output) => track(resultUploads.uploadOutput(output)),
       images,
       removeFile: (path) => resultUploads.remove(path),
       now: deps.now,

@@ -1,6 +1,7 @@
 /**
  * Blobs on the agent's disk, by hash: each is fetched once, verified on the way, kept while it is in
- * use and after that while there is room.
+ * use and after that while there is room. What an earlier run left is read through before its first use:
+ * a power cut keeps names of files whose bytes were never written.
  */
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
@@ -43,6 +44,8 @@ export async function openBlobCache(
   // Slot users walk through but cannot list: a hash that nobody told them opens nothing.
   await mkdir(settings.folder, { recursive: true, mode: 0o711 });
   const sizes = await readSizes(settings.folder);
+  /** Of an earlier run, and not yet read through. */
+  const leftovers = new Set(sizes.keys());
   const inUse = new Set<BlobHash>();
   const underWay = new Map<BlobHash, Promise<void>>();
   const stopping = new AbortController();
@@ -67,6 +70,8 @@ export async function openBlobCache(
       await rename(aside, pathOf(hash));
     } catch (caught) {
       const isLine = caught instanceof PerigeeError && lineCodes.has(caught.code);
+      // Nothing may have been read of it.
+      stream.abort(toError(caught));
       if (!isLine) await rm(aside, { force: true });
       throw caught;
     } finally {
@@ -75,12 +80,31 @@ export async function openBlobCache(
     sizes.set(hash, sizeBytes);
     heldBytes += sizeBytes;
   };
+  /** Keeps a leftover that is its blob, and downloads the others anew. */
+  const recheck = async (hash: BlobHash, sizeBytes: number): Promise<void> => {
+    leftovers.delete(hash);
+    if (await isBlob(pathOf(hash), { hash, sizeBytes })) return await touch(hash, sizeBytes);
+    forget(hash, sizeBytes);
+    await rm(pathOf(hash), { force: true });
+    await download(hash);
+  };
+  /** Last used goes last: the map's order is the order of removal. */
+  const touch = async (hash: BlobHash, sizeBytes: number): Promise<void> => {
+    sizes.delete(hash);
+    sizes.set(hash, sizeBytes);
+    const now = new Date();
+    await utimes(pathOf(hash), now, now);
+  };
+  const forget = (hash: BlobHash, sizeBytes: number): void => {
+    sizes.delete(hash);
+    heldBytes -= sizeBytes;
+  };
   const evict = async (): Promise<void> => {
     for (const [hash, size] of sizes) {
       if (heldBytes <= settings.bytesMax) return;
-      if (inUse.has(hash)) continue;
-      sizes.delete(hash);
-      heldBytes -= size;
+      if (inUse.has(hash) || underWay.has(hash)) continue;
+      forget(hash, size);
+      leftovers.delete(hash);
       await rm(pathOf(hash), { force: true });
     }
   };
@@ -90,17 +114,14 @@ export async function openBlobCache(
     async fetch(hash) {
       inUse.add(hash);
       const size = sizes.get(hash);
-      if (size !== undefined) {
-        // Last used goes last: the map's order is the order of removal.
-        sizes.delete(hash);
-        sizes.set(hash, size);
-        const now = new Date();
-        await utimes(pathOf(hash), now, now);
+      let work = underWay.get(hash);
+      if (size !== undefined && work === undefined && !leftovers.has(hash)) {
+        await touch(hash, size);
         return;
       }
-      let work = underWay.get(hash);
       if (work === undefined) {
-        work = download(hash).finally(() => underWay.delete(hash));
+        const bringing = size === undefined ? download(hash) : recheck(hash, size);
+        work = bringing.finally(() => underWay.delete(hash));
         underWay.set(hash, work);
       }
       await work;
@@ -126,6 +147,20 @@ async function append(path: string, bytes: AsyncIterable<Uint8Array>): Promise<v
     await writePieces(file, bytes);
   } finally {
     await file.close();
+  }
+}
+
+/** Whether a file can be read and holds just this blob. */
+async function isBlob(
+  path: string,
+  expected: { hash: BlobHash; sizeBytes: number },
+): Promise<boolean> {
+  try {
+    for await (const bytes of verifyBlob(createReadStream(path), expected)) void bytes;
+    return true;
+  } catch {
+    // Whatever is wrong with it, the coordinator has a good one.
+    return false;
   }
 }
 

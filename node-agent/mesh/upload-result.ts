@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { PerigeeError } from '../../protocol/base/errors.ts';
+import type { Stream } from '@libp2p/interface';
+import { PerigeeError, toError } from '../../protocol/base/errors.ts';
 import { putBlob } from '../../protocol/net/blob-transfer.ts';
 import type { MeshHost } from '../../protocol/net/create-mesh-host.ts';
 import { createResultLine, type ResultBytes } from '../../protocol/net/result-line.ts';
@@ -11,35 +12,59 @@ import type { BlobHash } from '../../protocol/wire/ids.ts';
 import { blobProtocol, resultProtocol } from '../../protocol/wire/messages.ts';
 import { encodeBlobReference } from '../../protocol/wire/payload.ts';
 import type { HeldResults } from '../runner/held-results.ts';
+import { createTurns } from './turns.ts';
 
-/** How results reach the coordinator. */
+/** How results and outputs reach the coordinator. */
 export interface ResultUploads {
   /**
    * Sends a result and drops it here; answers the payload that refers to it.
    * @throws PerigeeError too_large, disk_full, forbidden, unreachable
    */
   upload(result: { path: string; tag: number }): Promise<Uint8Array>;
+  /**
+   * Sends an output, whose hash is known from its writing, and removes it here.
+   * @throws PerigeeError too_large, disk_full, forbidden, unreachable
+   */
+  uploadOutput(output: { path: string; hash: BlobHash; sizeBytes: number }): Promise<void>;
   /** Drops one that nobody asks for any more. */
   remove(path: string): Promise<void>;
 }
+
+/**
+ * Below the coordinator's `blobStreamsMax`, with room for the arguments that are fetched meanwhile: a
+ * stream beyond that is refused. What waits its turn is bounded by the attempts that are held.
+ */
+export const uploadsAtOnceMax = 12;
 
 /** Results by the paths that the runner gave them; `results` has those in memory. */
 export function createResultUploads(
   deps: {
     host: Pick<MeshHost, 'open'>;
     results: Pick<HeldResults, 'find' | 'drop'>;
-    /** For one dialling. */
-    dialSignal(): AbortSignal;
+    /** Gives up what is under way. */
+    stopping: AbortSignal;
   },
-  address: string,
+  settings: { address: string; dialMsMax: number },
 ): ResultUploads {
-  const { host, results, dialSignal } = deps;
-  const line = createResultLine(() => host.open(address, resultProtocol, { signal: dialSignal() }));
+  const { host, results, stopping } = deps;
+  const takeTurn = createTurns(uploadsAtOnceMax);
+  const open = async (protocol: string): Promise<Stream> => {
+    const signal = AbortSignal.any([stopping, AbortSignal.timeout(settings.dialMsMax)]);
+    const stream = await host.open(settings.address, protocol, { signal });
+    const giveUp = (): void => stream.abort(toError(stopping.reason));
+    // One that was refused on arrival is closed already.
+    if (stream.status !== 'open') return stream;
+    stopping.addEventListener('abort', giveUp, { once: true });
+    stream.addEventListener('close', () => stopping.removeEventListener('abort', giveUp));
+    return stream;
+  };
+  const line = createResultLine(() => open(resultProtocol));
+  const put = (blob: Parameters<typeof putBlob>[1]): Promise<void> =>
+    takeTurn(async () => putBlob(await open(blobProtocol), blob));
   const putFile = async (path: string, known: BlobHash | undefined): Promise<BlobFacts> => {
     const { size: sizeBytes } = await stat(path);
     const hash = known ?? (await hashFile(path));
-    const stream = await host.open(address, blobProtocol, { signal: dialSignal() });
-    await putBlob(stream, { hash, sizeBytes, bytes: createReadStream(path) });
+    await put({ hash, sizeBytes, bytes: readFile(path) });
     await rm(path, { force: true });
     return { hash, sizeBytes };
   };
@@ -49,8 +74,7 @@ export function createResultUploads(
     } catch (caught) {
       if (!(caught instanceof PerigeeError) || caught.code !== 'protocol_version') throw caught;
       // A coordinator from before results shared a stream.
-      const stream = await host.open(address, blobProtocol, { signal: dialSignal() });
-      await putBlob(stream, { ...held, bytes: Readable.from(held.pieces) });
+      await put({ ...held, bytes: Readable.from(held.pieces) });
     }
   };
   return {
@@ -60,6 +84,10 @@ export function createResultUploads(
       const sent = held?.kind === 'memory' ? held : await putFile(path, held?.hash);
       results.drop(path);
       return encodeBlobReference({ tag, hash: sent.hash, sizeBytes: sent.sizeBytes });
+    },
+    async uploadOutput({ path, hash, sizeBytes }) {
+      await put({ hash, sizeBytes, bytes: readFile(path), isOutput: true });
+      await rm(path, { force: true });
     },
     async remove(path) {
       const held = results.find(path);
@@ -74,19 +102,9 @@ interface BlobFacts {
   sizeBytes: number;
 }
 
-/**
- * Sends an output, whose hash is known from its writing, and removes it here.
- * @throws PerigeeError too_large, disk_full, forbidden, unreachable
- */
-export async function uploadOutput(
-  host: MeshHost,
-  address: string,
-  output: { path: string; hash: BlobHash; sizeBytes: number; signal: AbortSignal },
-): Promise<void> {
-  const { path, hash, sizeBytes, signal } = output;
-  const stream = await host.open(address, blobProtocol, { signal });
-  await putBlob(stream, { hash, sizeBytes, bytes: createReadStream(path), isOutput: true });
-  await rm(path, { force: true });
+/** Opened when the first byte is asked for: a read stream has its file open from the start, read or not. */
+async function* readFile(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* createReadStream(path);
 }
 
 async function hashFile(path: string): Promise<BlobHash> {

@@ -24,7 +24,7 @@ export class ResultSpool {
   #pieces: Buffer[] | null;
   #fd: number | null = null;
   #sizeBytes = 0;
-  /** Why it could not be kept; later parts are dropped. */
+  /** Why it could not be kept, for its task's failure; later parts are dropped. */
   #failure: string | null = null;
 
   constructor({ path, bytesMax, held }: ResultSpoolOptions) {
@@ -90,7 +90,7 @@ export class ResultSpool {
       this.#fd ??= openSync(this.path, 'wx', 0o600);
       for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(writeSync(this.#fd, rest));
     } catch (caught) {
-      this.#failure = toError(caught).message;
+      this.#failure = describeFailure(toError(caught));
     }
   }
 
@@ -98,4 +98,16 @@ export class ResultSpool {
     if (this.#fd !== null) closeSync(this.#fd);
     this.#fd = null;
   }
+}
+
+/** The machine is to blame and not the function, which the one who reads it cannot know. */
+function describeFailure(error: Error): string {
+  const code = 'code' in error ? error.code : undefined;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') {
+    return `This node could not store the task's result: ${error.message}`;
+  }
+  return (
+    `The disk of this node is full, so that the task's result could not be stored: ${error.message}. ` +
+    "Free disk below its agent's data folder, or return less from one task."
+  );
 }

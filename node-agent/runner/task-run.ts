@@ -58,11 +58,7 @@ export function resultOf(run: TaskRun, done: Extract<HarnessFrame, { kind: 'done
   if (run.spool === null) throw new HarnessFrameError('a result in parts without parts');
   run.spool.finish();
   if (run.spool.failure !== null) {
-    return failed({
-      name: 'ResultNotStored',
-      message: `the node could not store the result: ${run.spool.failure}`,
-      traceback: '',
-    });
+    return failed({ name: 'ResultNotStored', message: run.spool.failure, traceback: '' });
   }
   return {
     ...common,

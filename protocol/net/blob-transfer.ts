@@ -11,6 +11,7 @@ import { blobBytesMax } from '../wire/limits.ts';
 import type { BlobAnswer, BlobRequest } from '../wire/messages.ts';
 import { checkBlobAnswer, checkBlobRequest } from './check-message.ts';
 import { closeMsMax, closing } from './closing-stream.ts';
+import { type TransferWaits, transferWaits } from './limits.ts';
 import { createStreamReader, writeBytes, writeMessage } from './stream-bytes.ts';
 
 /** What a server of blobs needs; refusals are thrown as PerigeeErrors. */
@@ -36,12 +37,17 @@ export interface BlobPut {
 }
 
 /** Answers the one request of a stream that a peer opened. Never throws for what the peer did. */
-export async function serveBlobs(stream: Stream, source: BlobSource): Promise<void> {
-  const reader = createStreamReader(stream);
+export async function serveBlobs(
+  stream: Stream,
+  source: BlobSource,
+  { idleMsMax }: TransferWaits = transferWaits,
+): Promise<void> {
+  const reader = createStreamReader(stream, { silenceMsMax: idleMsMax });
   try {
     const request = checkBlobRequest(await reader.readMessage());
-    if (request.kind === 'get') await serveGet(stream, source, request);
-    else {
+    if (request.kind === 'get') {
+      await serveGet(stream, source, { ...request, stallMsMax: idleMsMax });
+    } else {
       const { hash, sizeBytes, output } = request;
       await source.write(hash, reader.readBytes(sizeBytes), {
         sizeBytes,
@@ -58,15 +64,18 @@ export async function serveBlobs(stream: Stream, source: BlobSource): Promise<vo
 async function serveGet(
   stream: Stream,
   source: BlobSource,
-  request: Extract<BlobRequest, { kind: 'get' }>,
+  request: Extract<BlobRequest, { kind: 'get' }> & { stallMsMax: number },
 ): Promise<void> {
+  const { stallMsMax } = request;
   const sizeBytes = await source.size(request.hash);
   if (request.offset > sizeBytes) {
     throw new PerigeeError('invalid_request', 'The offset is behind the end of the blob.');
   }
   // `sizeBytes` counts what follows, so that the reader knows when it has everything.
   await answer(stream, { kind: 'ok', sizeBytes: sizeBytes - request.offset });
-  await pipe(source.read(request.hash, request.offset), (bytes) => writeBytes(stream, bytes));
+  await pipe(source.read(request.hash, request.offset), (bytes) =>
+    writeBytes(stream, bytes, { stallMsMax }),
+  );
 }
 
 const answer = (stream: Stream, message: BlobAnswer): Promise<void> =>
@@ -96,16 +105,19 @@ export interface BlobDownload {
 }
 
 /**
- * Asks the other end of a fresh stream for a blob's bytes from `offset` on.
+ * Asks the other end of a fresh stream for a blob's bytes from `offset` on. Its silence is bounded, not
+ * the time that all of it takes.
  * @throws PerigeeError not_found, forbidden, unreachable
  */
 export async function fetchBlob(
   stream: Stream,
   request: { hash: BlobHash; offset: number },
+  { idleMsMax }: TransferWaits = transferWaits,
 ): Promise<BlobDownload> {
-  const reader = createStreamReader(stream);
+  const reader = createStreamReader(stream, { silenceMsMax: idleMsMax });
   try {
-    await writeMessage(stream, { kind: 'get', ...request } satisfies BlobRequest);
+    const asked: BlobRequest = { kind: 'get', ...request };
+    await writeMessage(stream, asked, { stallMsMax: idleMsMax });
     const sizeBytes = readAnswer(await reader.readMessage());
     return { sizeBytes, bytes: closing(stream, reader.readBytes(sizeBytes)) };
   } catch (caught) {
@@ -115,7 +127,8 @@ export async function fetchBlob(
 }
 
 /**
- * Sends a blob over a fresh stream; resolves when the other end has it on disk.
+ * Sends a blob over a fresh stream; resolves when the other end has it on disk. It may take as long as
+ * bytes leave. Their source is asked for the first one when the other end has taken the request.
  * @throws PerigeeError too_large, disk_full, invalid_request, unreachable
  */
 export async function putBlob(
@@ -126,19 +139,23 @@ export async function putBlob(
     bytes: AsyncIterable<Uint8Array>;
     isOutput?: boolean;
   },
+  { idleMsMax, answerMsMax }: TransferWaits = transferWaits,
 ): Promise<void> {
   const { hash, sizeBytes } = blob;
   const output = blob.isOutput === true ? ({ output: true } as const) : {};
-  const reader = createStreamReader(stream);
+  const put: BlobRequest = { kind: 'put', hash, sizeBytes, ...output };
+  const stall = { stallMsMax: idleMsMax };
+  const reader = createStreamReader(stream, { silenceMsMax: answerMsMax });
   // The refusal may come while bytes still leave, so that answer and upload run side by side.
   const answered = reader.readMessage().then(readAnswer);
   let wholeSent = false;
-  const sent = (async () => {
-    await writeMessage(stream, { kind: 'put', hash, sizeBytes, ...output } satisfies BlobRequest);
-    await pipe(blob.bytes, (bytes) => writeBytes(stream, bytes));
+  const sending = (async () => {
+    await writeMessage(stream, put, stall);
+    await pipe(blob.bytes, (bytes) => writeBytes(stream, bytes, stall));
     wholeSent = true;
-    return answered;
   })();
+  reader.excuse(sending);
+  const sent = sending.then(() => answered);
   try {
     await Promise.race([answered, sent]);
     // A server that has the blob already may say so before it has read all.

@@ -18,10 +18,20 @@ export const blobFrameBytesMax = 16 * kib;
 export const writtenTogetherBytes = 1 * mib;
 /** Results of one agent that wait for the disk; beyond it no more are read. */
 export const resultsInFlightMax = 16;
-/** A stream of results that has nothing to carry is closed after so long; it must be below `blobIdleMsMax`. */
+/** A stream of results that has nothing to carry is closed after so long; it must be below `idleMsMax` of `transferWaits`. */
 export const resultLingerMs = 10_000;
-/** A blob transfer that moves no byte for so long is given up. */
-export const blobIdleMsMax = 60_000;
+/** How long an end of a transfer waits for the other one. */
+export interface TransferWaits {
+  /** For a byte to leave, or to come. */
+  idleMsMax: number;
+  /** For an upload's answer, from the last byte on. */
+  answerMsMax: number;
+}
+/**
+ * A transfer may take hours while bytes move. When the last ones of an upload have left this process,
+ * buffers of some MiB still stand before a slow line, and the other end has gigabytes to sync.
+ */
+export const transferWaits: TransferWaits = { idleMsMax: 60_000, answerMsMax: 300_000 };
 /** Bytes of transfers after which the buffers that they passed through are collected: as much as a window. */
 export const passedBytesMax = 4 * mib;
 /** What a heap may grow by, with the buffers that it holds, before it is marked; while bytes pass. */

@@ -11,7 +11,7 @@ import type { ResultAnswer, ResultPut } from '../wire/messages.ts';
 import type { BlobSource } from './blob-transfer.ts';
 import { checkResultAnswer, checkResultPut } from './check-result-line.ts';
 import { closeMsMax } from './closing-stream.ts';
-import { resultLingerMs, resultsInFlightMax } from './limits.ts';
+import { resultLingerMs, resultsInFlightMax, type TransferWaits, transferWaits } from './limits.ts';
 import { createStreamReader, writeBytes, writeMessage } from './stream-bytes.ts';
 
 /** Bytes at hand, in pieces, with what they hash to. */
@@ -29,8 +29,9 @@ export interface ResultBytes {
 export async function serveResults(
   stream: Stream,
   source: Pick<BlobSource, 'write'>,
+  { idleMsMax }: TransferWaits = transferWaits,
 ): Promise<void> {
-  const reader = createStreamReader(stream);
+  const reader = createStreamReader(stream, { silenceMsMax: idleMsMax });
   const writing = new Set<Promise<void>>();
   try {
     while (!(await reader.isOver())) {
@@ -42,6 +43,8 @@ export async function serveResults(
       // Its bytes are written by then, not yet synced: the next one's may come meanwhile.
       await Promise.race([passing.passed, stored]);
       await passing.drop();
+      // The peer may have nothing to say but after this one's answer.
+      reader.excuse(stored);
       while (writing.size >= resultsInFlightMax) await Promise.race(writing);
     }
     await Promise.all(writing);
@@ -125,7 +128,11 @@ interface OpenLine {
 }
 
 /** A line over streams that `open` makes; a lost one fails what was on it, and the next put opens another. */
-export function createResultLine(open: () => Promise<Stream>): ResultLine {
+export function createResultLine(
+  open: () => Promise<Stream>,
+  { idleMsMax, answerMsMax }: TransferWaits = transferWaits,
+): ResultLine {
+  const stall = { stallMsMax: idleMsMax };
   let current: OpenLine | undefined;
   let opening: Promise<OpenLine> | undefined;
   let nextNumber = 1;
@@ -138,7 +145,7 @@ export function createResultLine(open: () => Promise<Stream>): ResultLine {
       sent: Promise.resolve(),
       isReading: false,
       linger: undefined,
-      reader: createStreamReader(stream),
+      reader: createStreamReader(stream, { silenceMsMax: answerMsMax }),
     };
     const end = (error: Error | undefined): void => {
       leave(line);
@@ -201,9 +208,11 @@ export function createResultLine(open: () => Promise<Stream>): ResultLine {
       line.sent = (async () => {
         await before;
         const put: ResultPut = { kind: 'put', number, hash, sizeBytes };
-        await writeMessage(line.stream, put);
-        await writeBytes(line.stream, pieces);
+        await writeMessage(line.stream, put, stall);
+        await writeBytes(line.stream, pieces, stall);
       })().catch((caught: unknown) => line.stream.abort(toError(caught)));
+      // No answer comes while it is still on its way.
+      line.reader.excuse(line.sent);
       if (!line.isReading) void readAnswers(line);
       await promise;
     },

@@ -8,7 +8,7 @@ import { PerigeeError } from '../base/errors.ts';
 import { decode, encode } from '../wire/codec.ts';
 import { encodeFrame } from '../wire/frames.ts';
 import { countPassedBytes } from './collect-buffers.ts';
-import { blobFrameBytesMax, blobIdleMsMax, readAheadBytesMax } from './limits.ts';
+import { blobFrameBytesMax, readAheadBytesMax, transferWaits } from './limits.ts';
 import { streamDrained } from './stream-drained.ts';
 import { createStreamHold } from './stream-hold.ts';
 
@@ -29,10 +29,18 @@ export interface StreamReader {
    * @throws PerigeeError unreachable when the stream broke.
    */
   isOver(): Promise<boolean>;
+  /** The peer has reason to be silent until `work` has ended, well or not: its silence counts from then. */
+  excuse(work: Promise<unknown>): void;
 }
 
-/** Starts to read a stream; call it before anything is awaited, so that no byte is missed. */
-export function createStreamReader(stream: Stream): StreamReader {
+/**
+ * Starts to read a stream; call it before anything is awaited, so that no byte is missed. A peer that
+ * sends nothing for `silenceMsMax` while it is waited for loses the stream.
+ */
+export function createStreamReader(
+  stream: Stream,
+  { silenceMsMax = transferWaits.idleMsMax }: { silenceMsMax?: number } = {},
+): StreamReader {
   const chunks: Uint8Array[] = [];
   const hold = createStreamHold(stream);
   let held = 0;
@@ -40,6 +48,8 @@ export function createStreamReader(stream: Stream): StreamReader {
   let ended = stream.status === 'aborted' || stream.status === 'reset';
   let failure: Error | undefined;
   let wake: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let excusesCount = 0;
   const notify = (): void => {
     wake?.();
     wake = undefined;
@@ -61,15 +71,21 @@ export function createStreamReader(stream: Stream): StreamReader {
     ended = true;
     notify();
   });
+  /** Counts the peer's silence from now, if it is waited for. */
+  const watch = (): void => {
+    clearTimeout(timer);
+    if (wake === undefined || excusesCount > 0) return;
+    timer = setTimeout(() => {
+      stream.abort(new PerigeeError('timed_out', 'The peer sent nothing for too long.'));
+    }, silenceMsMax);
+  };
   /** Waits until something is held, or the stream has ended. */
   const look = async (): Promise<void> => {
     if (held === 0) hold.resume();
     if (held > 0 || ended) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     wake = resolve;
-    const timer = setTimeout(() => {
-      stream.abort(new PerigeeError('timed_out', 'The peer sent nothing for too long.'));
-    }, blobIdleMsMax);
+    watch();
     await promise;
     clearTimeout(timer);
   };
@@ -119,21 +135,38 @@ export function createStreamReader(stream: Stream): StreamReader {
       if (failure !== undefined) throw broken(failure);
       return true;
     },
+    excuse(work) {
+      excusesCount += 1;
+      watch();
+      const end = (): void => {
+        excusesCount -= 1;
+        watch();
+      };
+      void work.then(end, end);
+    },
   };
 }
 
-/** Writes a message as a frame. */
-export async function writeMessage(stream: Stream, message: unknown): Promise<void> {
-  await writeBytes(stream, [encodeFrame(encode(message))]);
+/** Writes a message as a frame. @throws PerigeeError unreachable, as `writeBytes`. */
+export async function writeMessage(
+  stream: Stream,
+  message: unknown,
+  options: { stallMsMax?: number } = {},
+): Promise<void> {
+  await writeBytes(stream, [encodeFrame(encode(message))], options);
 }
 
-/** Writes bytes as they come, and waits while the peer is behind. */
+/**
+ * Writes bytes as they come, and waits while the peer is behind.
+ * @throws PerigeeError unreachable when the stream is closed, or takes no byte for `stallMsMax`.
+ */
 export async function writeBytes(
   stream: Stream,
   source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  { stallMsMax = transferWaits.idleMsMax }: { stallMsMax?: number } = {},
 ): Promise<void> {
   for await (const chunk of source) {
-    if (!stream.send(chunk)) await streamDrained(stream, { waitMsMax: blobIdleMsMax });
+    if (!stream.send(chunk)) await streamDrained(stream, { stallMsMax });
     countPassedBytes(chunk.length);
   }
 }

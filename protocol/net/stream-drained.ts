@@ -8,16 +8,20 @@ import { PerigeeError } from '../base/errors.ts';
 
 /**
  * Resolves when nothing written to the stream waits any more.
- * @throws PerigeeError unreachable when the stream closes before, or when `waitMsMax` runs out.
+ * @throws PerigeeError unreachable when the stream closes before, or when none of it leaves for `stallMsMax`.
  */
-export function streamDrained(stream: Stream, options: { waitMsMax?: number } = {}): Promise<void> {
+export function streamDrained(
+  stream: Stream,
+  options: { stallMsMax?: number } = {},
+): Promise<void> {
   if (isDrained(stream)) return Promise.resolve();
   return new Promise((resolve, reject) => {
-    const { waitMsMax } = options;
+    const { stallMsMax } = options;
     const timer =
-      waitMsMax === undefined
+      stallMsMax === undefined
         ? undefined
-        : setTimeout(() => fail('The peer takes nothing any more.'), waitMsMax);
+        : setTimeout(() => fail('The peer takes nothing any more.'), stallMsMax);
+    let leftBytes = stream.writeBufferLength;
     const finish = (): void => {
       clearTimeout(timer);
       stream.removeEventListener('drain', onDrain);
@@ -29,9 +33,13 @@ export function streamDrained(stream: Stream, options: { waitMsMax?: number } = 
       reject(new PerigeeError('unreachable', message));
     };
     const check = (): void => {
-      if (!isDrained(stream)) return;
-      finish();
-      resolve();
+      if (isDrained(stream)) {
+        finish();
+        resolve();
+      } else if (stream.writeBufferLength < leftBytes) {
+        leftBytes = stream.writeBufferLength;
+        timer?.refresh();
+      }
     };
     // The stream writes on in a microtask of its own, queued by an earlier listener.
     const onDrain = (): void => queueMicrotask(check);

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Stream } from '@libp2p/interface';
 import { afterEach, expect, it } from 'vitest';
 import { openBlobCache } from '../../../../node-agent/mesh/blob-cache.ts';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
@@ -15,17 +16,20 @@ const mib = 1024 ** 2;
 let folder = '';
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function openCache(options: { cutsMax: number; serve?: Uint8Array }) {
+async function openCache(options: { cutsMax: number; serve?: Uint8Array; left?: Uint8Array }) {
   folder = await mkdtemp(join(tmpdir(), 'perigee-blob-cache-'));
   const bytes = Buffer.alloc(40 * mib, 'scene');
   const hash = createHash('sha256').update(bytes).digest('hex') as BlobHash;
+  if (options.left !== undefined) await writeFile(join(folder, hash), options.left);
   const offsets: number[] = [];
+  const streams: Stream[] = [];
   const pair = await createHostPair();
   const served = options.serve ?? bytes;
   await pair.server.handle(
     blobProtocol,
-    (stream) =>
-      serveBlobs(stream, {
+    (stream) => {
+      streams.push(stream);
+      return serveBlobs(stream, {
         size: async () => served.length,
         async *read(_hash, offset) {
           offsets.push(offset);
@@ -36,7 +40,8 @@ async function openCache(options: { cutsMax: number; serve?: Uint8Array }) {
         write: async () => {
           throw new PerigeeError('forbidden');
         },
-      }),
+      });
+    },
     { streamsMax: 4 },
   );
   const port = Number(/\/tcp\/(\d+)/.exec(pair.address)?.[1]);
@@ -48,7 +53,7 @@ async function openCache(options: { cutsMax: number; serve?: Uint8Array }) {
     dialMsMax: 10_000,
   });
   return {
-    ...{ bytes, hash, offsets, cache, proxy },
+    ...{ bytes, hash, offsets, streams, cache, proxy },
     async [Symbol.asyncDispose]() {
       await cache.close();
       await proxy[Symbol.asyncDispose]();
@@ -74,4 +79,28 @@ it('throws away what turns out to be another blob', async () => {
   await using bench = await openCache({ cutsMax: 0, serve: Buffer.alloc(mib, 'other') });
   await expect(bench.cache.fetch(bench.hash)).rejects.toMatchObject({ code: 'invalid_request' });
   expect(await readdir(folder)).toEqual([]);
+});
+
+it('uses what an earlier run left when it is the blob', async () => {
+  await using bench = await openCache({ cutsMax: 0, left: Buffer.alloc(40 * mib, 'scene') });
+  await Promise.all([bench.cache.fetch(bench.hash), bench.cache.fetch(bench.hash)]);
+  await bench.cache.fetch(bench.hash);
+  expect(bench.offsets).toEqual([]);
+});
+
+it.each([
+  ['nothing', Buffer.alloc(0)],
+  ['zeros', Buffer.alloc(40 * mib)],
+])('fetches a blob again of which a power cut left %s', async (_, left) => {
+  await using bench = await openCache({ cutsMax: 0, left });
+  await Promise.all([bench.cache.fetch(bench.hash), bench.cache.fetch(bench.hash)]);
+  expect(bench.offsets).toEqual([0]);
+  expect(Buffer.compare(await readFile(bench.cache.pathOf(bench.hash)), bench.bytes)).toBe(0);
+});
+
+it('keeps no stream open of a blob that it cannot write', async () => {
+  await using bench = await openCache({ cutsMax: 0 });
+  await rm(folder, { recursive: true });
+  await expect(bench.cache.fetch(bench.hash)).rejects.toThrow('ENOENT');
+  await expect.poll(() => bench.streams[0]?.status).not.toBe('open');
 });

@@ -1,7 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createHeldResults, type HeldResults } from '../../../../node-agent/runner/held-results.ts';
 import { ResultSpool } from '../../../../node-agent/runner/result-spool.ts';
@@ -64,4 +65,26 @@ it('writes files alone where nothing is held', () => {
 it('refuses a result beyond its bound', () => {
   const held = createHeldResults();
   expect(() => spool(held, 'long', randomBytes(3 * part), 2 * part)).toThrow('beyond its bound');
+});
+
+it('says that it is the disk of the node that is full, and what to do', () => {
+  const module = resolve(import.meta.dirname, '../../../../node-agent/runner/result-spool.ts');
+  const script = `
+    import { ResultSpool } from ${JSON.stringify(module)};
+    const path = ${JSON.stringify(join(folder, 'result'))};
+    const spool = new ResultSpool({ path, bytesMax: 1e9, held: null });
+    for (let at = 0; at < 8; at += 1) spool.write(Buffer.alloc(${part}));
+    spool.finish();
+    process.stdout.write(spool.failure ?? 'none');`;
+  // A disk of a megabyte, in a namespace that ends with the process.
+  const words = ['--user', '--map-root-user', '--mount', 'sh', '-ec'];
+  const command = 'mount -t tmpfs -o size=1m tmpfs "$1"; exec "$2" --input-type=module -e "$3"';
+  const said = execFileSync(
+    'unshare',
+    [...words, command, 'sh', folder, process.execPath, script],
+    { encoding: 'utf8' },
+  );
+  expect(said).toMatch(
+    /disk of this node is full.*ENOSPC.*Free disk below its agent's data folder/,
+  );
 });

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Stream } from '@libp2p/interface';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
@@ -9,9 +10,12 @@ import {
   serveBlobs,
   verifyBlob,
 } from '../../../../protocol/net/blob-transfer.ts';
+import { type TransferWaits, transferWaits } from '../../../../protocol/net/limits.ts';
 import type { BlobHash } from '../../../../protocol/wire/ids.ts';
 import type { HostPair } from './hosts.ts';
 import { createHostPair } from './hosts.ts';
+
+const mb = 1_000_000;
 
 const hashOf = (bytes: Uint8Array): BlobHash =>
   createHash('sha256').update(bytes).digest('hex') as BlobHash;
@@ -47,9 +51,9 @@ describe('blob transfer', () => {
   let pair: HostPair;
   let blobs: Map<BlobHash, Uint8Array>;
   /** A stream whose other end serves `blobs`. */
-  const open = async (source = createSource(blobs)): Promise<Stream> => {
+  const open = async (source = createSource(blobs), waits = transferWaits): Promise<Stream> => {
     const { near, far } = await pair.openStream();
-    void serveBlobs(far, source);
+    void serveBlobs(far, source, waits);
     return near;
   };
   beforeEach(async () => {
@@ -152,6 +156,84 @@ describe('blob transfer', () => {
       read += next.value.length;
     }
     expect(read).toBe(size);
+  });
+
+  /** One whose writes read `slowBytes` at 4 MB/s, and wait for the disk behind the last byte. */
+  const createSlowSource = (slowBytes: number, syncMs: number): BlobSource => ({
+    ...createSource(blobs),
+    async write(hash, bytes) {
+      const parts: Uint8Array[] = [];
+      let readBytes = 0;
+      for await (const part of bytes) {
+        parts.push(part);
+        const isStep = Math.floor(readBytes / mb) < Math.floor((readBytes + part.length) / mb);
+        readBytes += part.length;
+        if (isStep && readBytes < slowBytes) await pause(250);
+      }
+      await pause(syncMs);
+      blobs.set(hash, Buffer.concat(parts));
+    },
+  });
+
+  it('takes its time over an upload that moves', async () => {
+    const bytes = randomBytes(18 * mb);
+    const hash = hashOf(bytes);
+    // In one piece, of which some leaves now and then.
+    const blob = { hash, sizeBytes: bytes.length, bytes: chunksOf(bytes, bytes.length) };
+    const beganMs = Date.now();
+    const waits = { idleMsMax: 1_500, answerMsMax: 1_500 };
+    await putBlob(await open(createSlowSource(12 * mb, 0)), blob, waits);
+    // Else it has shown nothing.
+    expect(Date.now() - beganMs).toBeGreaterThan(2_000);
+    expect(blobs.get(hash)).toEqual(bytes);
+  });
+
+  it('gives the other end time to put an upload on disk, and not for ever', async () => {
+    const bytes = randomBytes(100_000);
+    const hash = hashOf(bytes);
+    const put = async (waits: TransferWaits) => {
+      const stream = await open(createSlowSource(0, 800));
+      await putBlob(stream, { hash, sizeBytes: bytes.length, bytes: chunksOf(bytes) }, waits);
+    };
+    await put({ idleMsMax: 200, answerMsMax: 60_000 });
+    expect(blobs.has(hash)).toBe(true);
+    await expect(put({ idleMsMax: 60_000, answerMsMax: 200 })).rejects.toMatchObject({
+      code: 'unreachable',
+    });
+  });
+
+  it('gives an upload up that the other end does not read', async () => {
+    const never = Promise.withResolvers<void>();
+    const source = { ...createSource(blobs), write: () => never.promise };
+    const bytes = randomBytes(20 * mb);
+    const blob = { hash: hashOf(bytes), sizeBytes: bytes.length, bytes: chunksOf(bytes) };
+    const put = putBlob(await open(source), blob, { idleMsMax: 300, answerMsMax: 60_000 });
+    await expect(put).rejects.toMatchObject({ code: 'unreachable' });
+    never.resolve();
+  });
+
+  it('bounds the silence of a download, not its length', async () => {
+    const bytes = randomBytes(100_000);
+    const hash = hashOf(bytes);
+    blobs.set(hash, bytes);
+    const never = Promise.withResolvers<void>();
+    const waits = { idleMsMax: 1_000, answerMsMax: 60_000 };
+    const get = async (isSilent: boolean): Promise<Buffer> => {
+      const source: BlobSource = {
+        ...createSource(blobs),
+        async *read() {
+          for await (const chunk of chunksOf(bytes, 10_000)) {
+            yield chunk;
+            await (isSilent ? never.promise : pause(200));
+          }
+        },
+      };
+      const download = await fetchBlob(await open(source, waits), { hash, offset: 0 }, waits);
+      return await collect(download.bytes);
+    };
+    expect((await get(false)).equals(bytes)).toBe(true);
+    await expect(get(true)).rejects.toMatchObject({ code: 'unreachable' });
+    never.resolve();
   });
 
   it('fails when the connection breaks on the way, on both ends', async () => {

@@ -1,14 +1,20 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Stream } from '@libp2p/interface';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { PerigeeError } from '../../../../protocol/base/errors.ts';
-import { verifyBlob } from '../../../../protocol/net/blob-transfer.ts';
-import { resultsInFlightMax } from '../../../../protocol/net/limits.ts';
+import { type BlobSource, verifyBlob } from '../../../../protocol/net/blob-transfer.ts';
+import {
+  resultsInFlightMax,
+  type TransferWaits,
+  transferWaits,
+} from '../../../../protocol/net/limits.ts';
 import {
   createResultLine,
   type ResultBytes,
   serveResults,
 } from '../../../../protocol/net/result-line.ts';
+import { writeMessage } from '../../../../protocol/net/stream-bytes.ts';
 import type { BlobHash } from '../../../../protocol/wire/ids.ts';
 import type { HostPair } from './hosts.ts';
 import { createHostPair } from './hosts.ts';
@@ -30,19 +36,28 @@ describe('stream of results', () => {
   /** What stands between a result's last byte and its answer. */
   let sync: (hash: BlobHash) => Promise<void>;
   let writing: number;
+  /** Of the serving end. */
+  let waits: TransferWaits;
+  /** How long the serving end takes over every 256 KiB. */
+  let readMs: number;
   const open = async (): Promise<Stream> => {
     const { near, far } = await pair.openStream();
     opened.push(near);
-    void serveResults(far, {
-      async write(hash, bytes, { sizeBytes }) {
-        const parts: Uint8Array[] = [];
-        for await (const part of verifyBlob(bytes, { hash, sizeBytes })) parts.push(part);
-        writing += 1;
-        await sync(hash);
-        writing -= 1;
-        kept.set(hash, Buffer.concat(parts));
-      },
-    });
+    const write: BlobSource['write'] = async (hash, bytes, { sizeBytes }) => {
+      const parts: Uint8Array[] = [];
+      let readBytes = 0;
+      for await (const part of verifyBlob(bytes, { hash, sizeBytes })) {
+        parts.push(part);
+        const isStep = readBytes >> 18 < (readBytes + part.length) >> 18;
+        readBytes += part.length;
+        if (isStep && readMs > 0) await pause(readMs);
+      }
+      writing += 1;
+      await sync(hash);
+      writing -= 1;
+      kept.set(hash, Buffer.concat(parts));
+    };
+    void serveResults(far, { write }, waits);
     return near;
   };
   beforeEach(async () => {
@@ -50,6 +65,8 @@ describe('stream of results', () => {
     kept = new Map();
     opened = [];
     writing = 0;
+    waits = transferWaits;
+    readMs = 0;
     sync = async () => undefined;
   });
   afterEach(() => pair[Symbol.asyncDispose]());
@@ -125,6 +142,34 @@ describe('stream of results', () => {
     await line.put(resultOf(randomBytes(200_000)));
     expect(opened).toHaveLength(2);
     never.resolve();
+  });
+
+  it('takes its time over results that move', async () => {
+    readMs = 100;
+    const line = createResultLine(open, { idleMsMax: 1_500, answerMsMax: 1_500 });
+    const beganMs = Date.now();
+    await Promise.all(Array.from({ length: 3 }, () => line.put(resultOf(randomBytes(4_000_000)))));
+    // Else it has shown nothing.
+    expect(Date.now() - beganMs).toBeGreaterThan(2_000);
+    expect([kept.size, opened.length]).toEqual([3, 1]);
+  });
+
+  it('lets the peer be silent while the disk is behind, and no longer', async () => {
+    waits = { idleMsMax: 300, answerMsMax: 60_000 };
+    sync = () => pause(1_000);
+    await createResultLine(open).put(resultOf(randomBytes(100_000)));
+    expect(kept.size).toBe(1);
+    const [stream] = opened;
+    // It lingers for longer than this server waits for the next one.
+    await expect.poll(() => stream?.status, { timeout: 9_000 }).not.toBe('open');
+  });
+
+  it('does not wait for a peer that falls silent within a result', async () => {
+    waits = { idleMsMax: 300, answerMsMax: 60_000 };
+    const { hash } = resultOf(randomBytes(10));
+    const stream = await open();
+    await writeMessage(stream, { kind: 'put', number: 1, hash, sizeBytes: 10 });
+    await expect.poll(() => stream.status, { timeout: 20_000 }).not.toBe('open');
   });
 
   it('closes a stream whose peer says what is no put', async () => {
