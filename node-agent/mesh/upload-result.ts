@@ -32,9 +32,10 @@ export interface ResultUploads {
 
 /**
  * Below the coordinator's `blobStreamsMax`, with room for the arguments that are fetched meanwhile: a
- * stream beyond that is refused. What waits its turn is bounded by the attempts that are held.
+ * stream beyond that is refused. More would not be faster, and on a slow line each would wait long for
+ * its share. What waits its turn is bounded by the attempts that are held.
  */
-export const uploadsAtOnceMax = 12;
+export const uploadsAtOnceMax = 8;
 
 /** Results by the paths that the runner gave them; `results` has those in memory. */
 export function createResultUploads(

@@ -128,7 +128,8 @@ export async function fetchBlob(
 
 /**
  * Sends a blob over a fresh stream; resolves when the other end has it on disk. It may take as long as
- * bytes leave. Their source is asked for the first one when the other end has taken the request.
+ * bytes leave. Nobody touches their source when the request cannot leave: give one that opens nothing
+ * before its first byte is asked for.
  * @throws PerigeeError too_large, disk_full, invalid_request, unreachable
  */
 export async function putBlob(
