@@ -94,6 +94,21 @@ describe('nodes that read a scene together', () => {
     expect(node.cache.stats()).toMatchObject({ originBytes: 100, peersDropped: 0 });
   });
 
+  it('read alone what has no version of its own: others may have other bytes of it', async () => {
+    server.etags.set('/scene.tif', '');
+    await using mesh = await createPeerMesh([server.host]);
+    const request = { uri: server.url('/scene.tif'), namespace };
+    for (const seed of [1, 2]) {
+      server.files.set('/scene.tif', makeBytes(8 * mib, seed));
+      const node = await mesh.add({ checkOneIn: 1 });
+      const version = await node.cache.stat(request, never);
+      const bytes = await node.cache.read(version, { offset: 0, length: 8 * mib }, options);
+      expect(Buffer.compare(bytes, makeBytes(8 * mib, seed))).toBe(0);
+      expect(node.cache.stats()).toMatchObject({ peerBytes: 0, peersDropped: 0 });
+    }
+    expect([...mesh.readers, ...mesh.told]).toEqual([]);
+  });
+
   it('ask the origin in time though all who have a block refuse as busy', async () => {
     server.files.set('/scene.tif', makeBytes(300_000));
     await using mesh = await createPeerMesh([server.host]);
