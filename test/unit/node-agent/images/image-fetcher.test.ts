@@ -256,7 +256,7 @@ describe('an image that a node lacks', () => {
     // The real one, and what it found.
     const lines = ['#!/bin/sh', `{ ls -A "$2"; ls -d ${place}; } >${seen} 2>&1`, 'exec sync "$@"'];
     const path = process.env['PATH'] ?? '';
-    lines.splice(1, 0, `PATH='${path}'`);
+    lines.splice(1, 0, `PATH='${path}' LC_ALL=C`);
     writeFileSync(join(programs, 'sync'), `${lines.join('\n')}\n`, { mode: 0o755 });
     process.env['PATH'] = `${programs}:${path}`;
     try {
