@@ -24,6 +24,7 @@ import { createHeldPieces } from './held-pieces.ts';
 import { makeBlockHolder } from './make-block-holder.ts';
 import { createOriginLooks } from './origin-looks.ts';
 import type { Origins } from './origins/create-origins.ts';
+import { isOneLook } from './origins/port.ts';
 import type { BlockHolder, BlockPeers, PeerAsset, PeerBlock } from './peers/port.ts';
 import type { AssetRequest, AssetVersion, ByteRange, ImageryCache, WholeAsset } from './port.ts';
 import { noRoom } from './port.ts';
@@ -64,7 +65,16 @@ const enteredMax = 10_000;
 export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings): ImageryCache {
   const { origins } = deps;
   const store = createBlockStore(settings.folder);
-  const held = createHeldPieces({ onChanged: () => undefined, ...deps, store }, settings);
+  const held = createHeldPieces(
+    {
+      warn: deps.warn,
+      store,
+      onChanged(asset) {
+        if (!isOneLook(asset.meta.version)) deps.onChanged?.(asset);
+      },
+    },
+    settings,
+  );
   const counts = createReadCounts();
   const looks = createOriginLooks(origins, { now: deps.now, freshMs: settings.freshMs });
   const arrivals = createFlights<ArrivedBlock>();
@@ -85,6 +95,10 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
     }),
   );
 
+  /** Nobody, where other nodes cannot know whether they have the same. */
+  const peersOf = (asset: HeldAsset): BlockPeers | undefined =>
+    isOneLook(asset.meta.version) ? undefined : peers;
+
   const enter = (version: AssetVersion, namespace: NamespaceName): HeldAsset => {
     const scope = origins.scopeOf({ uri: version.uri, namespace });
     const { blockBytes } = shapeOf(version.sizeBytes, settings.wholeAssetBytesMax);
@@ -97,7 +111,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
     };
     const key = createHash('sha256').update(Object.values(meta).join('\0')).digest('hex');
     const asset = held.enter(key, meta);
-    if (peers !== undefined) {
+    if (peersOf(asset) !== undefined) {
       entered.delete(key);
       entered.set(key, { asset, namespace });
       for (const oldest of entered.keys()) {
@@ -134,7 +148,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
     const fresh = indexes.filter((index) => !arrivals.has(`${asset.key}/${index}`));
     const runs = new Map<number, (index: number, signal: AbortSignal) => Promise<Uint8Array>>();
     const together =
-      peers?.hasMembers(asset.key) === true
+      peersOf(asset)?.hasMembers(asset.key) === true
         ? fresh.map((index) => [index])
         : joinNeighbours(asset.meta, fresh);
     for (const run of together) {
@@ -176,15 +190,16 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       fromOrigin(signal: AbortSignal): Promise<Uint8Array>;
     },
   ): Promise<PeerBlock> => {
+    const others = peersOf(asset);
     const fromOrigin = async (signal: AbortSignal): Promise<PeerBlock> => {
       const bytes = await options.fromOrigin(signal);
       const sum = createHash('sha256').update(bytes).digest('hex');
-      peers?.settle(asset.key, index, sum);
+      others?.settle(asset.key, index, sum);
       return { bytes, sum, source: 'origin' };
     };
-    if (peers === undefined) return fromOrigin(options.signal);
+    if (others === undefined) return fromOrigin(options.signal);
     const name = `${asset.key}/${index}`;
-    const found = await peers
+    const found = await others
       .fetch(peerAssetOf(asset), index, {
         signal: options.signal,
         mayAskOwner: options.mayAskOwner,
@@ -249,7 +264,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
         }),
       );
       missing.sort((one, other) => one - other);
-      if (missing.length > 0) await peers?.enter(peerAssetOf(asset), options.signal);
+      if (missing.length > 0) await peersOf(asset)?.enter(peerAssetOf(asset), options.signal);
       const arriving = bring(asset, missing, options);
       // All are waited for: one that fails must not leave others without a listener.
       const settled = await Promise.allSettled(arriving);
@@ -298,7 +313,7 @@ export function createImageryCache(deps: ImageryDeps, settings: ImagerySettings)
       .filter((index) => now?.pieces.has(index) !== true && now?.pieces.has('whole') !== true)
       .sort((one, other) => one - other);
     const id: AssetId = assetId(asset.meta.uri);
-    if (missing.length > 0) await peers?.enter(peerAssetOf(asset), options.signal);
+    if (missing.length > 0) await peersOf(asset)?.enter(peerAssetOf(asset), options.signal);
     for (let at = 0; at < missing.length; at += blocksAtOnce) {
       const settled = await Promise.allSettled(
         bring(asset, missing.slice(at, at + blocksAtOnce), options),

@@ -82,8 +82,10 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
     deps.onChanged(asset);
   };
   const forget = async (asset: HeldAsset, piece: HeldPiece): Promise<void> => {
+    // One that took its place meanwhile goes by the same id, and stays counted.
     if (asset.pieces.get(piece.index) !== piece) return;
     asset.pieces.delete(piece.index);
+    eviction.remove(idOf(asset, piece));
     headers.remove(idOf(asset, piece));
     await store.remove(asset.key, piece);
     if (asset.pieces.size === 0 && assets.get(asset.key) === asset) {
@@ -178,7 +180,6 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
       }
       piece.uses -= 1;
       deps.warn(`A piece of ${asset.meta.uri} went bad on disk and is fetched again.`);
-      eviction.remove(idOf(asset, piece));
       await forget(asset, piece);
       return undefined;
     },
@@ -207,22 +208,15 @@ export function createHeldPieces(deps: HeldDeps, settings: HeldSettings): HeldPi
       // The whole holds them all: twice on disk, they would push out what others use.
       for (const block of [...asset.pieces.values()]) {
         if (block.index === 'whole' || block.uses > 0) continue;
-        eviction.remove(idOf(asset, block));
         await forget(asset, block);
       }
       return piece;
     },
-    async drop(asset, piece) {
-      eviction.remove(idOf(asset, piece));
-      await forget(asset, piece);
-    },
+    drop: forget,
     async dropAsset(given) {
       const asset = assets.get(given.key);
       if (asset === undefined) return;
-      for (const piece of [...asset.pieces.values()]) {
-        eviction.remove(idOf(asset, piece));
-        await forget(asset, piece);
-      }
+      for (const piece of [...asset.pieces.values()]) await forget(asset, piece);
     },
   };
 }

@@ -12,7 +12,7 @@ export interface AssetVersion {
   asset: AssetId;
   /** In its canonical spelling. */
   uri: string;
-  /** The origin's ETag, or time of change and size where it has none. */
+  /** The origin's ETag, else time of change and size, else the name of one look at it. */
   version: string;
   sizeBytes: number;
 }

@@ -14,6 +14,7 @@ import type { ArchiveStore } from '../../protocol/images/archive-store.ts';
 import type { ImageArchive, ImageContent } from '../../protocol/images/image-archive.ts';
 import { unpackArchive } from '../../protocol/images/image-archive.ts';
 import { describeImage, downloadImage } from '../../protocol/images/image-transfer.ts';
+import { isImageThere, putFolderInPlace } from '../../protocol/images/put-in-place.ts';
 import { collectAll } from '../../protocol/net/collect-buffers.ts';
 import { receivedBytesMax } from '../../protocol/net/limits.ts';
 import type { ImageDigest } from '../../protocol/wire/ids.ts';
@@ -82,12 +83,12 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
     const short = digest.slice(7, 39);
     const final = join(settings.folder, short);
     const work = join(settings.folder, `.fetching-${short}`);
-    if (await isThere(join(final, 'image.json'))) return;
+    if (await isImageThere(final)) return;
     await mkdir(settings.folder, { recursive: true });
     const unlock = await lockFile(join(settings.folder, `.lock-${short}`), signal);
     try {
       // Another agent of this machine may have brought it meanwhile.
-      if (await isThere(join(final, 'image.json'))) return;
+      if (await isImageThere(final)) return;
       await mkdir(work, { recursive: true, mode: 0o755 });
       await transfer(digest, { work, final });
       await rm(work, { recursive: true, force: true });
@@ -217,7 +218,7 @@ export function createImageFetcher(deps: FetcherDeps, settings: { folder: string
     await rm(ready, { recursive: true, force: true });
     await unpackArchive({ archive: partOf(work), folder: ready, ...content }, signal);
     await writeFile(join(ready, fetchedMark), JSON.stringify(content), { mode: 0o644 });
-    await rename(ready, final);
+    await putFolderInPlace(ready, final, signal);
     // For the next node that asks: it is packed already.
     await deps.archives.adopt(digest, { ...archive, ...content }, partOf(work));
   };
@@ -297,12 +298,5 @@ async function sizeOf(path: string): Promise<number> {
   return stat(path).then(
     ({ size }) => size,
     () => 0,
-  );
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
   );
 }

@@ -6,10 +6,14 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toError } from '../../protocol/base/errors.ts';
 import { formatAgentMark, isStaleMark, readAgentMark } from '../runner/agent-mark.ts';
 
 export interface ImageUses {
-  /** From now on they are in use; each call is ended by one of `end`. */
+  /**
+   * From now on they are in use; each call is ended by one of `end`. A mark that cannot be written
+   * fails nobody: this agent knows without it, and others once `refresh` has written it.
+   */
   begin(folders: readonly string[]): void;
   end(folders: readonly string[]): void;
   /** Whether any agent of this machine uses an image. */
@@ -23,20 +27,36 @@ export interface ImageUses {
 const unseenMs = 600_000;
 
 /** Uses of images, by the names of their folders in `<images>`. */
-export function createImageUses(images: string): ImageUses {
+export function createImageUses(
+  images: string,
+  onUnmarked: (image: string, error: Error) => void = () => undefined,
+): ImageUses {
   const folder = join(images, '.uses');
   const mark = readAgentMark();
   const own = formatAgentMark(mark);
   const counts = new Map<string, number>();
   const fileOf = (image: string): string => join(folder, `${image}.${own}`);
+  const writeMark = (image: string): void => {
+    try {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(fileOf(image), '');
+    } catch (caught) {
+      onUnmarked(image, toError(caught));
+    }
+  };
+  const removeMark = (image: string): void => {
+    try {
+      rmSync(fileOf(image), { force: true });
+    } catch (caught) {
+      // It keeps the image until this process is gone.
+      onUnmarked(image, toError(caught));
+    }
+  };
   return {
     begin(names) {
       for (const name of names) {
         const count = counts.get(name) ?? 0;
-        if (count === 0) {
-          mkdirSync(folder, { recursive: true });
-          writeFileSync(fileOf(name), '');
-        }
+        if (count === 0) writeMark(name);
         counts.set(name, count + 1);
       }
     },
@@ -46,11 +66,12 @@ export function createImageUses(images: string): ImageUses {
         if (count > 0) counts.set(name, count);
         else {
           counts.delete(name);
-          rmSync(fileOf(name), { force: true });
+          removeMark(name);
         }
       }
     },
     async isUsed(name) {
+      if (counts.has(name)) return true;
       for (const file of await readdir(folder).catch(() => [])) {
         if (!file.startsWith(`${name}.`)) continue;
         const owner = file.slice(name.length + 1);
@@ -66,13 +87,15 @@ export function createImageUses(images: string): ImageUses {
     },
     async refresh() {
       const now = new Date();
-      for (const name of counts.keys()) {
-        // It may have ended meanwhile.
-        await utimes(fileOf(name), now, now).catch(() => undefined);
+      for (const name of [...counts.keys()]) {
+        await utimes(fileOf(name), now, now).catch(() => {
+          // It may have ended meanwhile; else its mark could not be written.
+          if (counts.has(name)) writeMark(name);
+        });
       }
     },
     close() {
-      for (const name of counts.keys()) rmSync(fileOf(name), { force: true });
+      for (const name of counts.keys()) removeMark(name);
       counts.clear();
     },
   };

@@ -80,7 +80,9 @@ export function createMeshImages(
   const folder = join(settings.home, 'images');
   const images = new Map(settings.found.map((image) => [image.digest, image]));
   const archives = createArchiveStore({ folder, bytesMax: settings.archivesBytesMax });
-  const uses = createImageUses(folder);
+  const uses = createImageUses(folder, (name, { message }) =>
+    log.warn({ folder: name, error: message }, 'Other agents cannot be told of a use.'),
+  );
   const closing = new AbortController();
   const readFreeBytes = async (): Promise<number> => {
     const { bavail, bsize } = await statfs(folder);

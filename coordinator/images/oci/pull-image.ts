@@ -2,9 +2,10 @@
  * Brings a registry's image into the images' folder: copied by skopeo, unpacked by umoci, made ready,
  * asked for its Python, and put in place by one rename. Whatever ends it before leaves nothing.
  */
-import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PerigeeError, toError } from '../../../protocol/base/errors.ts';
+import { isImageThere, putFolderInPlace } from '../../../protocol/images/put-in-place.ts';
 import type { Interpreter } from './find-interpreter.ts';
 import { findInterpreter } from './find-interpreter.ts';
 import { finishRootfs } from './finish-rootfs.ts';
@@ -162,9 +163,5 @@ async function putInPlace(
   await chmod(descriptionFile, 0o644);
   const final = join(folder, image.digest.slice(7, 39));
   // Two coordinators on one folder may have made the same one; the first is as good.
-  const isThere = await stat(final).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) await rename(ready, final);
+  if (!(await isImageThere(final))) await putFolderInPlace(ready, final, order.signal);
 }

@@ -1,7 +1,7 @@
 /** Origins over `http:` and `https:`, with the headers that a namespace's credentials give. */
 import type { HttpAnswer, HttpClient } from './http-request.ts';
 import type { Origin } from './port.ts';
-import { OriginFailure } from './port.ts';
+import { isOneLook, nameLook, OriginFailure } from './port.ts';
 import { checkRanged, refusal } from './ranged-answer.ts';
 
 export function createHttpOrigin(
@@ -13,7 +13,7 @@ export function createHttpOrigin(
       const head = await client.ask(uri, { method: 'HEAD', headers, bodyBytesMax: 0, signal });
       const length = Number(head.headers['content-length']);
       if (head.status === 200 && Number.isSafeInteger(length) && length >= 0) {
-        return { sizeBytes: length, version: versionOf(head, length) };
+        return { sizeBytes: length, version: versionOf(head, length) ?? nameLook() };
       }
       if (head.status === 404 || head.status >= 500 || head.status === 429) throw refusal(head);
       // Signed URLs and some servers know GET alone: its first byte tells the same.
@@ -24,7 +24,7 @@ export function createHttpOrigin(
       if (!Number.isSafeInteger(size)) {
         throw new OriginFailure('invalid', 'the origin does not tell the size of the asset');
       }
-      return { sizeBytes: size, version: versionOf(first, size) };
+      return { sizeBytes: size, version: versionOf(first, size) ?? nameLook() };
     },
     async read(uri, read) {
       const { offset, length } = read.range;
@@ -39,16 +39,19 @@ export function createHttpOrigin(
         bodyBytesMax: length,
         signal: read.signal,
       });
-      return checkRanged(answer, read, versionOf);
+      // Within one look the size is all that can be compared.
+      const unnamed = isOneLook(read.version) ? read.version : 'without a version';
+      return checkRanged(answer, read, (found, size) => versionOf(found, size) ?? unnamed);
     },
     renew: () => undefined,
     close: () => undefined,
   };
 }
 
-function versionOf(answer: HttpAnswer, sizeBytes: number): string {
+/** Null where the origin tells no version. */
+function versionOf(answer: HttpAnswer, sizeBytes: number): string | null {
   const { etag } = answer.headers;
   if (etag !== undefined && etag !== '') return etag;
   const modified = answer.headers['last-modified'];
-  return modified === undefined ? `size:${sizeBytes}` : `time:${modified}:${sizeBytes}`;
+  return modified === undefined ? null : `time:${modified}:${sizeBytes}`;
 }

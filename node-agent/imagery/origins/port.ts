@@ -1,4 +1,5 @@
 /** Where assets come from: each scheme behind the same two calls, and its failures in one form. */
+import { randomUUID } from 'node:crypto';
 import type { ByteRange } from '../port.ts';
 
 export interface OriginFacts {
@@ -9,6 +10,21 @@ export interface OriginFacts {
 export interface OriginRead extends OriginFacts {
   range: ByteRange;
   signal: AbortSignal;
+}
+
+const lookPrefix = 'look:';
+
+/**
+ * The version of an asset of which the origin tells nothing but the size: the next look may find
+ * other bytes of the same size, and so may another node, and nothing would show it.
+ */
+export function nameLook(): string {
+  return `${lookPrefix}${randomUUID()}`;
+}
+
+/** Whether a version is that of one look of this node, and of nobody else's. */
+export function isOneLook(version: string): boolean {
+  return version.startsWith(lookPrefix);
 }
 
 /** One origin with one set of credentials. Neither call retries: that is the policy's. */

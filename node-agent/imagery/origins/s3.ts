@@ -62,7 +62,8 @@ function configOf(credentials: S3Credentials, stallMsMax: number): S3ClientConfi
     followRegionRedirects: endpoint === null,
     // Retries are the origin policy's, the same for every scheme.
     maxAttempts: 1,
-    requestHandler: { requestTimeout: stallMsMax, connectionTimeout: stallMsMax },
+    // Silence of the socket, before the answer and in its body: `requestTimeout` only logs.
+    requestHandler: { socketTimeout: stallMsMax, connectionTimeout: stallMsMax },
     // Ranges have no checksum of their own; the ETag and the length are what can be checked.
     responseChecksumValidation: 'WHEN_REQUIRED',
     ...(endpoint === null ? {} : { endpoint, forcePathStyle: credentials.pathStyle }),

@@ -187,7 +187,8 @@ export function createBlockPeers(
       peer: string;
       fetch: boolean;
       signal: AbortSignal;
-      onAnswer(isFetching: boolean): void;
+      /** The peer has the block, or is getting it. */
+      onComing(): void;
     },
   ): Promise<Asked> => {
     const { peer, fetch, signal } = asking;
@@ -196,7 +197,8 @@ export function createBlockPeers(
     if (line === undefined) return { kind: 'absent' };
     let answer = checkBlocksAnswer(await line.reader.readMessage());
     firstAnswers.add(deps.now() - began);
-    asking.onAnswer(answer.kind === 'fetching');
+    // A refusal brings the block no nearer: the origin's turn must come all the same.
+    if (answer.kind === 'fetching' || answer.kind === 'block') asking.onComing();
     if (answer.kind === 'fetching') answer = checkBlocksAnswer(await line.reader.readMessage());
     if (answer.kind === 'busy' || answer.kind === 'absent') {
       await line.end();
@@ -235,7 +237,7 @@ export function createBlockPeers(
   const tryPeers = async (
     asset: PeerAsset,
     index: number,
-    fetch: PeerFetch & { onAnswer(isFetching: boolean): void },
+    fetch: PeerFetch & { onComing(): void },
   ): Promise<PeerBlock | undefined> => {
     for (const { peer, fetch: asOwner } of candidatesFor(asset, index, fetch.mayAskOwner)) {
       for (let tries = 0; tries < busyTriesMax; tries += 1) {
@@ -245,7 +247,7 @@ export function createBlockPeers(
             peer,
             fetch: asOwner,
             signal: fetch.signal,
-            onAnswer: fetch.onAnswer,
+            onComing: fetch.onComing,
           });
         } catch (caught) {
           fetch.signal.throwIfAborted();
@@ -314,7 +316,7 @@ export function createBlockPeers(
     const fromPeer = tryPeers(asset, index, {
       ...fetch,
       signal: AbortSignal.any([fetch.signal, peerEnd.signal]),
-      onAnswer: () => wait(2 * wholeBlocks.hedgeAfterMs()),
+      onComing: () => wait(2 * wholeBlocks.hedgeAfterMs()),
     });
     try {
       const first = await Promise.race([fromPeer, late.promise]);

@@ -139,6 +139,28 @@ describe('the imagery cache', () => {
     expect(Buffer.compare(bytes, makeBytes(64, 99))).toBe(0);
   });
 
+  it('keeps what has no version of its own for one look alone', async () => {
+    server.etags.set('/large.tif', '');
+    await using patient = await openCache({ allowed: [server.host] });
+    const known = await patient.cache.stat(large(), never);
+    await patient.cache.read(known, { offset: 0, length: 10 }, options);
+    expect(await patient.cache.stat(large(), never)).toEqual(known);
+
+    await using test = await openCache({ allowed: [server.host], freshMs: 0 });
+    const before = await test.cache.stat(large(), never);
+    await test.cache.read(before, { offset: 0, length: 10 }, options);
+    const changed = makeBytes(21 * mib + 5, 99);
+    server.files.set('/large.tif', changed);
+    const after = await test.cache.stat(large(), never);
+    // Over the border of a block that was read before and one that was not.
+    const bytes = await test.cache.read(after, { offset: 4 * mib - 8, length: 16 }, options);
+    expect(Buffer.compare(bytes, changed.subarray(4 * mib - 8, 4 * mib + 8))).toBe(0);
+    server.files.set('/large.tif', makeBytes(20 * mib));
+    await expect(
+      test.cache.read(after, { offset: 8 * mib, length: 1 }, options),
+    ).rejects.toMatchObject({ code: 'asset_changed' });
+  });
+
   it('keeps what it has over a restart, without what a crash left, and notices a bad block', async () => {
     await using test = await openCache({ allowed: [server.host] });
     const version = await test.cache.stat(large(), never);

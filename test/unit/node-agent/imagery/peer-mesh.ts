@@ -29,6 +29,10 @@ export interface NodeOptions extends Partial<PeersSettings> {
 }
 
 export interface PeerMesh extends AsyncDisposable {
+  /** Who says that it reads an asset, as the coordinator would hear it. */
+  readers: ReadonlyMap<string, readonly MeshHost[]>;
+  /** Assets of which a node told what it holds. */
+  told: ReadonlySet<string>;
   add(options?: NodeOptions): Promise<PeerNode>;
 }
 
@@ -36,7 +40,10 @@ export async function createPeerMesh(allowed: readonly string[]): Promise<PeerMe
   const base = await mkdtemp(join(tmpdir(), 'perigee-peers-'));
   const readers = new Map<string, MeshHost[]>();
   const nodes: PeerNode[] = [];
+  const told = new Set<string>();
   return {
+    readers,
+    told,
     async add(options = {}) {
       const host = await createMeshHost({
         key: await generateMeshKey(),
@@ -62,6 +69,7 @@ export async function createPeerMesh(allowed: readonly string[]): Promise<PeerMe
           origins,
           now,
           warn,
+          onChanged: ({ meta }) => told.add(meta.uri),
           peers: (holder) =>
             createBlockPeers(
               {

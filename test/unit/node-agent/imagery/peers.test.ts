@@ -94,6 +94,47 @@ describe('nodes that read a scene together', () => {
     expect(node.cache.stats()).toMatchObject({ originBytes: 100, peersDropped: 0 });
   });
 
+  it('read alone what has no version of its own: others may have other bytes of it', async () => {
+    server.etags.set('/scene.tif', '');
+    await using mesh = await createPeerMesh([server.host]);
+    const request = { uri: server.url('/scene.tif'), namespace };
+    for (const seed of [1, 2]) {
+      server.files.set('/scene.tif', makeBytes(8 * mib, seed));
+      const node = await mesh.add({ checkOneIn: 1 });
+      const version = await node.cache.stat(request, never);
+      const bytes = await node.cache.read(version, { offset: 0, length: 8 * mib }, options);
+      expect(Buffer.compare(bytes, makeBytes(8 * mib, seed))).toBe(0);
+      expect(node.cache.stats()).toMatchObject({ peerBytes: 0, peersDropped: 0 });
+    }
+    expect([...mesh.readers, ...mesh.told]).toEqual([]);
+  });
+
+  it('ask the origin in time though all who have a block refuse as busy', async () => {
+    server.files.set('/scene.tif', makeBytes(300_000));
+    await using mesh = await createPeerMesh([server.host]);
+    let asks = 0;
+    const request = { uri: server.url('/scene.tif'), namespace };
+    for (let count = 0; count < 3; count += 1) {
+      const busy = await mesh.add({
+        uploadsMax: 0,
+        twist: (holder) => ({
+          ...holder,
+          scopeOf(key) {
+            asks += 1;
+            return holder.scopeOf(key);
+          },
+        }),
+      });
+      await busy.cache.prefetch(request, null, never);
+    }
+    const node = await mesh.add();
+    asks = 0;
+    await node.cache.prefetch(request, null, never);
+    expect(node.cache.stats()).toMatchObject({ originBytes: 300_000, peersDropped: 0 });
+    // A second's worth at pauses of 50 ms and more; each of the three would refuse 40 times.
+    expect(asks).toBeLessThan(40);
+  });
+
   it('give what was read with credentials only to a node that has the same', async () => {
     server.files.set('/scene.tif', makeBytes(8 * mib));
     const entries = (token: string) =>

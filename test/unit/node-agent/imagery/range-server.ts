@@ -26,6 +26,7 @@ export interface RangeServer extends AsyncDisposable {
   faults: Fault[];
   /** Content by path; a change of the array is a change of the object. */
   files: Map<string, Uint8Array>;
+  /** By path; an empty one is left out of the answers. */
   etags: Map<string, string>;
   headers: IncomingMessage['headers'][];
   /** Called before a GET is answered, to change what it finds. */
@@ -71,7 +72,10 @@ export async function startRangeServer(): Promise<RangeServer> {
       return;
     }
     const etag = own.etags.get(path) ?? '"v1"';
-    const headers: Record<string, string> = { etag, 'accept-ranges': 'bytes' };
+    const headers: Record<string, string> = {
+      ...(etag === '' ? {} : { etag }),
+      'accept-ranges': 'bytes',
+    };
     if (request.method === 'HEAD') {
       own.heads += 1;
       response.writeHead(200, { ...headers, 'content-length': String(file.length) }).end();

@@ -247,6 +247,40 @@ describe('an image that a node lacks', () => {
     expect(readdirSync(here.images)).toEqual([`.lock-${short}`]);
   });
 
+  it('is on the disk before it has its name', async () => {
+    const here = fetcher([holder('peer', origin)]);
+    const programs = join(folder, 'programs');
+    mkdirSync(programs);
+    const seen = join(folder, 'seen');
+    const place = join(here.images, short);
+    // The real one, and what it found.
+    const lines = ['#!/bin/sh', `{ ls -A "$2"; ls -d ${place}; } >${seen} 2>&1`, 'exec sync "$@"'];
+    const path = process.env['PATH'] ?? '';
+    lines.splice(1, 0, `PATH='${path}' LC_ALL=C`);
+    writeFileSync(join(programs, 'sync'), `${lines.join('\n')}\n`, { mode: 0o755 });
+    process.env['PATH'] = `${programs}:${path}`;
+    try {
+      await here.fetch(digest);
+    } finally {
+      process.env['PATH'] = path;
+    }
+    const found = readFileSync(seen, 'utf8').split('\n');
+    expect(found.slice(0, 3)).toEqual(['.fetched.json', 'image.json', 'rootfs']);
+    expect(found[3]).toContain('No such file');
+    expect(existsSync(place)).toBe(true);
+  });
+
+  it('is brought again where a power cut left its name and no content', async () => {
+    const here = fetcher([holder('peer', origin)]);
+    mkdirSync(join(here.images, short, 'rootfs'), { recursive: true });
+    writeFileSync(join(here.images, short, 'image.json'), '');
+    await here.fetch(digest);
+    expect(python(here.images).equals(original())).toBe(true);
+    expect(readdirSync(here.images).sort()).toEqual(['.archives', `.lock-${short}`, short]);
+    await here.fetch(digest);
+    expect(reads).toEqual(['peer 0']);
+  });
+
   it('is refused by name when the coordinator does not know it', async () => {
     const other = `sha256:${'00'.repeat(32)}` as ImageDigest;
     const here = fetcher([holder('peer', origin)]);

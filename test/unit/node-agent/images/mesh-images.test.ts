@@ -176,6 +176,19 @@ describe('the images of a node', () => {
     expect(has.images.list()).toHaveLength(3);
   });
 
+  it('are used, and do not go meanwhile, where the disk takes no mark of it', async () => {
+    const { lacks } = await createPair(null, 8_000);
+    const { images } = lacks;
+    await images.fetch(base);
+    writeFileSync(join(folder, 'lacks/images/.uses'), '');
+    const used = images.use(base);
+    expect(used).toMatchObject({ digest: base });
+    await images.fetch(other);
+    await images.fetch(layer);
+    expect(images.list().map(({ digest }) => digest)).toEqual([base, layer]);
+    if (used !== undefined) images.release(used);
+  });
+
   it('that somebody removed are missed when a sandbox wants them', async () => {
     const { lacks } = await createPair(null);
     await lacks.images.fetch(base);
