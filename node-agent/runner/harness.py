@@ -29,11 +29,13 @@ if PY2:
     import cPickle as pickle
     PICKLE_PROTOCOL = 2
     text_type = unicode  # noqa: F821
+    integers = (int, long)  # noqa: F821
     monotonic = time.time
 else:
     import pickle
     PICKLE_PROTOCOL = min(5, pickle.HIGHEST_PROTOCOL)
     text_type = str
+    integers = int
     monotonic = time.monotonic
 
 HARNESS_VERSION = 1
@@ -180,6 +182,8 @@ class Harness(object):
         self.channel = channel
         self.setup = None
         self.function = None
+        # Of the process that speaks with the runner: one that user code forked is another.
+        self.pid = os.getpid()
         self.stdout = sys.stdout
         self.stderr = sys.stderr
         self.unread = array.array('i', [0])
@@ -205,7 +209,9 @@ class Harness(object):
             extend_path(setup)
             link_include(setup)
             self.function = load_function(setup)
+            self._end_forked()
         except BaseException:
+            self._end_forked(sys.exc_info()[1])
             self._refuse('exception', describe_exception(setup['texts']))
         if setup['taskIsolation'] == 'task':
             # Here once, not in each child.
@@ -266,6 +272,7 @@ class Harness(object):
         self._finish(bytearray(done), started)
 
     def _run_as_child(self, frame, read_end, write_end):
+        self.pid = os.getpid()
         os.close(read_end)
         fcntl.fcntl(write_end, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
         # Undone for the child, whose own /proc/self (and with it /dev/stdout) would be closed to it.
@@ -293,10 +300,12 @@ class Harness(object):
                 remember_call((arguments, keywords))
                 result = self.function(*arguments, **keywords)
                 ended = monotonic()
+                self._end_forked()
                 body = encode_result(result, self.setup)
             except BaseException:
                 # All of it: SystemExit, KeyboardInterrupt, MemoryError end a task, not the worker.
                 ended = monotonic()
+                self._end_forked(sys.exc_info()[1])
                 status, body = STATUS_EXCEPTION, encode_json_text(
                     describe_exception(self.setup['texts']))
         except BaseException as caught:
@@ -318,6 +327,40 @@ class Harness(object):
         head = DONE_HEAD.pack(
             DONE_HEAD.size - 4 + len(body), b'D', number, status, flags, seconds, self.peak)
         return bytearray(head + body)
+
+    def _end_forked(self, raised=None):
+        """In a process that user code forked and let come back here: ends it, as Python would.
+
+        What it returned or raised is no outcome of the task: that is its parent's.
+        """
+        if os.getpid() == self.pid:
+            return
+        status = 1
+        try:
+            status = self._tell_end(raised)
+        finally:
+            os._exit(status)
+
+    def _tell_end(self, raised):
+        """The exit status of what user code raised, or None; what Python would say of it is on stderr."""
+        status, said = 0, None
+        if isinstance(raised, SystemExit):
+            code = raised.code
+            if isinstance(code, integers):
+                status = code & 0xFF
+            elif code is not None:
+                status, said = 1, u'%s\n' % describe_message(code)
+        elif raised is not None:
+            status, said = 1, describe_exception(self.setup['texts'])['traceback']
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if said is not None and stream is sys.stderr:
+                    stream.write(native(said))
+                stream.flush()
+            except Exception:  # of the user's own, or closed
+                continue
+        self._flush()
+        return status
 
     def _write_parts(self, number, body):
         self.channel.widen()

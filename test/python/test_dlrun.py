@@ -1,5 +1,7 @@
 """DLRun's own import paths."""
+import json
 import os
+import pickle
 import unittest
 
 import support
@@ -41,6 +43,37 @@ class Paths(unittest.TestCase):
         self.assertEqual(good.result, 2)
         self.assertEqual([t.result for t in later.as_completed(at.create_function(len).map(['a']))], [1])
         self.assertTrue(issubclass(later.AsyncTasks, perigee.AsyncTasks))
+
+    def test_functions_of_later_clients_stay_so_in_other_processes(self):
+        at = later.Tasks(self.mesh.url, 'secret')
+        self.addCleanup(at.close)
+        made = at.create_function(fails)
+        for function in (made, at.get_function_by_id(made.group_id)):
+            self.assertIsInstance(function, later.CloudFunction)
+            self.assertIs(function.client, at)
+            said = support.run_python(
+                'import json, pickle, sys\n'
+                'sys.path[:0] = json.loads(sys.argv[1])\n'
+                'function = pickle.loads(json.loads(sys.argv[2]).encode("ascii"))\n'
+                'from descarteslabs.client.services import tasks\n'
+                'task = function(1)\n'
+                'many, = function.map([2])\n'
+                'print(json.dumps([isinstance(function, tasks.CloudFunction),\n'
+                '    type(function.client) is tasks.AsyncTasks, isinstance(task, tasks.FutureTask),\n'
+                '    task.result, task.exception, many.result, function.name]))\n',
+                json.dumps([support.SDK, support.DLRUN, support.HERE]),
+                json.dumps(pickle.dumps(function, 0).decode('ascii')),
+                environment={'PERIGEE_URL': self.mesh.url, 'PERIGEE_TOKEN': 'secret'})
+            self.assertEqual(json.loads(said.decode('ascii')),
+                             [True, True, True, None, 'ValueError', None, 'fails'])
+
+    def test_functions_of_the_guide_are_perigees_own(self):
+        at = guide.AsyncTasks(self.mesh.url, 'secret')
+        self.addCleanup(at.close)
+        made = at.create_function(fails)
+        for function in (made, at.get_function_by_id(made.group_id)):
+            self.assertIs(type(function), perigee.CloudFunction)
+            self.assertEqual(function, made)
 
     def test_get_result_of_later_clients_does_not_wait(self):
         self.mesh.holds = True

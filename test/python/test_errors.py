@@ -36,8 +36,35 @@ class Failures(unittest.TestCase):
 
     def test_is_nothing_more_where_that_would_do_harm(self):
         for name in ('StopIteration', 'KeyboardInterrupt', 'SystemExit', 'GeneratorExit', 'TooCloudy', 'print',
-                     'Exception', '__name__'):
+                     'Exception', '__name__', 'ExceptionGroup', 'BaseExceptionGroup', u'Gr\xf6\xdfe', u'\ud800', ''):
             self.assertIs(type(failed(name=name)), perigee.TaskFailed, name)
+
+    def test_can_be_made_of_every_builtin_class(self):
+        for name in dir(errors._builtin_module):
+            error = failed(name=name)
+            self.assertEqual((error.name, error.fields()), (name, dict(FIELDS, name=name)))
+            self.assertIn(name, str(error))
+            again = pickle.loads(pickle.dumps(error, 2))
+            self.assertEqual((type(again), again.fields()), (type(error), error.fields()))
+
+    def test_is_nothing_more_where_the_class_cannot_be_combined_or_made(self):
+        class Choosy(Exception):
+            def __new__(cls, one, two):
+                return Exception.__new__(cls)
+
+        class Sealed(type):
+            def __new__(mcs, name, bases, members):
+                if len(bases) > 1:
+                    raise TypeError('nothing may be made of it')
+                return type.__new__(mcs, name, bases, members)
+
+        for name, remote in (('Choosy', Choosy), ('Sealed', Sealed('Sealed', (Exception,), {}))):
+            setattr(errors._builtin_module, name, remote)
+            self.addCleanup(delattr, errors._builtin_module, name)
+            self.addCleanup(errors._combined_classes.pop, name, None)
+            error = failed(name=name)
+            self.assertIs(type(error), perigee.TaskFailed)
+            self.assertEqual(error.fields(), dict(FIELDS, name=name))
 
     def test_a_timeout_is_no_remote_exception(self):
         self.assertIs(type(failed(code='timeout', name='TimeoutError')), perigee.TaskFailed)

@@ -74,6 +74,45 @@ class Tiles(unittest.TestCase):
         self.assertEqual(set(tile.zone for tile in tiles_from_shape(box(-180, 1, -179.9, 1.1), 30, 512, 0)),
                          set([1]))
 
+    def test_tile_over_the_antimeridian_claims_what_it_covers_alone(self):
+        for latitude, longitude in ((10.0, -179.999), (-35.0, 179.999), (70.0, 180.0), (0.001, -180.0)):
+            tile = tile_from_latlon(latitude, longitude, 30.0, 512, 4)
+            west, south, east, north = tile.bbox
+            self.assertIsInstance(tile.bbox, tuple)
+            # As GeoJSON says of boxes: the west above the east.
+            self.assertTrue(179 < west < 180 and -180 < east < -179, tile.bbox)
+            self.assertTrue(south < latitude < north < south + 0.2, tile.bbox)
+            self.assertEqual(tile.geometry['type'], 'MultiPolygon')
+            (eastern,), (western,) = tile.geometry['coordinates']
+            self.assertEqual((min(x for x, _ in eastern), max(x for x, _ in eastern)), (west, 180.0))
+            self.assertEqual((min(x for x, _ in western), max(x for x, _ in western)), (-180.0, east))
+            for ring in (eastern, western):
+                self.assertEqual(ring[0], ring[-1])
+                self.assertGreater(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, ring[1:])), 0)
+
+    def test_tiles_over_the_antimeridian_are_those_of_both_sides(self):
+        tile = tile_from_latlon(10.0, -179.999, 30.0, 512, 0)
+        for shape in (tile, tile.geometry, tile.__geo_interface__):
+            found = tiles_from_shape(shape, 30.0, 512, 0)
+            self.assertTrue(tile in found)
+            self.assertTrue(tile_from_latlon(10.05, 179.95, 30.0, 512, 0) in found)
+            self.assertEqual(set(other.zone for other in found), set([1, 60]))
+            self.assertTrue(all(abs(other.tj - tile.tj) <= 1 for other in found))
+            # Its own column and, in the other zone, the two that its strip lies in.
+            self.assertEqual(set((other.zone, other.ti) for other in found), set([(1, -22), (60, 20), (60, 21)]))
+
+    def test_tile_elsewhere_is_one_polygon(self):
+        for latitude, longitude in ((10.0, 3.01), (-8.0, -34.9), (45.0, 177.1), (45.0, -176.9)):
+            tile = tile_from_latlon(latitude, longitude, 30.0, 512, 0)
+            west, south, east, north = tile.bbox
+            self.assertTrue(west < longitude < east < west + 0.5 and south < latitude < north, tile.bbox)
+            left, bottom, right, top = tile.bounds
+            ring, = tile.geometry['coordinates']
+            self.assertEqual(len(ring), 5)
+            for (x, y), place in zip(ring, [(left, bottom), (right, bottom), (right, top), (left, top)]):
+                back = to_utm(y, x, tile.zone)
+                self.assertLess(abs(back[0] - place[0]) + abs(back[1] - place[1]), 0.05)
+
     def test_hole_is_left_out(self):
         shape = box(-35.2, -8.2, -34.6, -7.6)
         hole = box(-35.0, -8.0, -34.8, -7.8)['coordinates'][0]

@@ -56,6 +56,7 @@ class AsyncTasks(object):
     'hello 5'
     """
 
+    _function_class = CloudFunction
     _future_class = FutureTask
 
     def __init__(self, url=None, token=None, auth=None, retries=None):
@@ -209,8 +210,8 @@ class AsyncTasks(object):
                                   'modules': include.modules, 'arch': include.arch}
         group = self._post_group(request, deadline)
         self._carried[native(group['id'])] = carried
-        return CloudFunction(group['id'], name=group.get('name', name), client=self,
-                             retry_count=retry_count)
+        return self._function_class(group['id'], name=group.get('name', name), client=self,
+                                    retry_count=retry_count)
 
     def get_function_by_id(self, group_id):
         """The function of a group that exists already.
@@ -224,8 +225,8 @@ class AsyncTasks(object):
         group = group.get('group', group)
         include = group.get('include') or {}
         self._carried[native(group['id'])] = tuple(map(native, include.get('modules') or ()))
-        return CloudFunction(group['id'], name=group['name'], client=self,
-                             retry_count=group.get('retryCount') or 0)
+        return self._function_class(group['id'], name=group['name'], client=self,
+                                    retry_count=group.get('retryCount') or 0)
 
     def get_task(self, guid, tuid):
         """A `FutureTask` by its ids."""

@@ -310,14 +310,19 @@ class TaskFailed(PerigeeError):
         }
 
 
-# A generator that let one of these out would end in silence, and a loop over it too.
-_NEVER_RAISED_AS = ('StopIteration', 'StopAsyncIteration')
+# A generator that let one of the first two out would end in silence, and a loop over it too. A group
+# of exceptions is nothing without them, and they stay where the task ran.
+_NEVER_RAISED_AS = ('StopIteration', 'StopAsyncIteration', 'ExceptionGroup')
 _combined_classes = {}
 
 
 def task_failed(fields):
     """A `TaskFailed` that is also an instance of the builtin class of ``fields['name']``."""
-    return _failed_class(fields['name'], fields['code'])(fields)
+    try:
+        return _failed_class(fields['name'], fields['code'])(fields)
+    except Exception:
+        # Not every class, of this Python or of one to come, can be made of what is known here.
+        return TaskFailed(fields)
 
 
 def _failed_class(name, code):

@@ -14,6 +14,7 @@ from __future__ import division
 
 import math
 
+from perigee._footprint import outline
 from perigee._utm import to_latlon, to_utm
 from perigee.errors import PerigeeError
 
@@ -78,23 +79,26 @@ class Tile(object):
 
     @property
     def geometry(self):
-        """The padded outline as GeoJSON, in degrees."""
-        left, bottom, right, top = self.bounds
-        corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-        return {'type': 'Polygon', 'coordinates': [
-            [list(to_latlon(x, y, self.zone))[::-1] for x, y in corners]]}
+        """The padded outline as GeoJSON, in degrees: in two parts where it crosses the antimeridian."""
+        return self._outline()['geometry']
 
     @property
     def bbox(self):
-        """West, south, east, north of `geometry`: what a search takes."""
-        points = self.geometry['coordinates'][0]
-        longitudes, latitudes = [x for x, _ in points], [y for _, y in points]
-        return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
+        """West, south, east, north of `geometry`: what a search takes.
+
+        Across the antimeridian the west is above the east, as in GeoJSON.
+        """
+        return tuple(self._outline()['bbox'])
 
     @property
     def __geo_interface__(self):
         return {'type': 'Feature', 'id': self.key, 'geometry': self.geometry,
                 'properties': {'key': self.key, 'srs': self.srs}}
+
+    def _outline(self):
+        left, bottom, right, top = self.bounds
+        corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
+        return outline([to_latlon(x, y, self.zone)[::-1] for x, y in corners])
 
     def __repr__(self):
         return 'Tile(%r)' % self.key
@@ -158,7 +162,8 @@ def tiles_from_shape(shape, resolution, tilesize, pad):
     ----------
     shape : dict or object
         GeoJSON Polygon, MultiPolygon, Feature or FeatureCollection in degrees (WGS 84), or what
-        has a ``__geo_interface__``.
+        has a ``__geo_interface__``. Across the antimeridian: cut in two, as GeoJSON says, or with
+        longitudes beyond 180.
     resolution : float
         Metres.
     tilesize, pad : int

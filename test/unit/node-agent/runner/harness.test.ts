@@ -321,6 +321,62 @@ def f(order):
     expect(dead).toMatchObject({ event: { end: { kind: 'died', exitCode: 5 } } });
   });
 
+  it.each(['worker', 'task'] as const)(
+    'ends what a task of isolation="%s" forks as Python would, and takes its own outcome',
+    async (taskIsolation) => {
+      const sandbox = start(
+        `
+import os, sys
+def f(how):
+    child = os.fork()
+    if child == 0:
+        if how == 'code': sys.exit(3)
+        if how == 'nothing': sys.exit()
+        if how == 'text': sys.exit('gone for good')
+        if how == 'raise': raise ValueError('not of the task')
+        if how == 'set': return {how}
+        sys.stdout = os.fdopen(os.dup(1), 'w')
+        sys.stdout.write('from the child\\n')
+        return how * 3000000
+    status = os.waitpid(child, 0)[1]
+    return [how, os.WIFEXITED(status) and os.WEXITSTATUS(status)]`,
+        { taskIsolation },
+      );
+      const logs: string[] = [];
+      for (const [how, status] of [
+        ['code', 3],
+        ['nothing', 0],
+        ['text', 1],
+        ['raise', 1],
+        ['set', 0],
+        ['print', 0],
+      ] as const) {
+        const end = await sandbox.call(how);
+        expect(end).toMatchObject({ kind: 'ended', value: [how, status] });
+        logs.push(end.log);
+      }
+      expect(logs.filter((log) => !log.includes('Traceback'))).toEqual([
+        ...['', '', 'gone for good\n', '', 'from the child\n'],
+      ]);
+      expect(logs[3]).toMatch(/line 9, in f\n(.*\n)+ValueError: not of the task\n$/);
+      expect(logs[3]).not.toContain('harness.py');
+    },
+  );
+
+  it('ends what a function forks while it is loaded', async () => {
+    const sandbox = start(`
+import os, sys
+ENDS = []
+for code in (7, None):
+    child = os.fork()
+    if child == 0:
+        if code: sys.exit(code)
+        break
+    ENDS.append(os.waitpid(child, 0)[1] >> 8)
+def f(): return ENDS`);
+    expect(await sandbox.call()).toMatchObject({ value: [7, 0] });
+  });
+
   it('takes what a task’s own process wrote and ended after while it was not looked at', async () => {
     const source = `
 import os

@@ -37,18 +37,19 @@ class FutureTask(_FutureTask):
         self._settle(wait, timeout)
 
 
-class AsyncTasks(_AsyncTasks):
-    """`perigee.AsyncTasks`, with the tasks of DLRun's later clients."""
-
-    _future_class = FutureTask
-
-
 class CloudFunction(_CloudFunction):
-    """`perigee.CloudFunction`, rebuilt with a client of this module by default."""
+    """`perigee.CloudFunction`; in another process, too, it speaks through a client of this module."""
 
     def __init__(self, group_id, name=None, client=None, retry_count=0):
         super(CloudFunction, self).__init__(
             group_id, name, client or _default_client(AsyncTasks), retry_count)
+
+
+class AsyncTasks(_AsyncTasks):
+    """`perigee.AsyncTasks`, with the functions and tasks of DLRun's later clients."""
+
+    _function_class = CloudFunction
+    _future_class = FutureTask
 
 
 Tasks = Client = AsyncTasks
