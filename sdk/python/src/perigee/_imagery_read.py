@@ -219,7 +219,7 @@ def _read_bounds(scene, path, indexes, bounds, resolution, srs, resampler, uri):
     window = grid.find_window(scene)
     if window is not None:
         return _read_window(scene, indexes, window, None, resampler, uri)
-    array, _ = warp(scene, path, indexes, grid, resampler, uri)
+    array, _ = warp(scene, path, indexes, grid, resampler, uri, masked=False)
     return array, metadata_of(array, grid.transform, grid.crs, scene.nodata)
 
 
@@ -281,13 +281,13 @@ def parse_crs(srs, crs_class):
         raise BadRequestError('%r is no coordinate system: %s' % (srs, native(str(caught))), fix='write EPSG:32622, WKT or a proj4 text')
 
 
-def warp(scene, path, indexes, grid, resampler, uri):
+def warp(scene, path, indexes, grid, resampler, uri, masked=True):
     """Pixels on another grid, by GDAL's warper, from the overview that gdalwarp would take.
 
     Returns
     -------
     (numpy.ndarray, numpy.ndarray)
-        The pixels (band, row, column), and where they are valid (row, column), 255 or 0.
+        The pixels (band, row, column), and where they are valid (row, column), not 0; None unless `masked`.
     """
     import rasterio
     from rasterio.vrt import WarpedVRT
@@ -296,13 +296,25 @@ def warp(scene, path, indexes, grid, resampler, uri):
         raise WindowError('The bounds lie outside of %s.' % uri, fix='choose bounds that meet the scene')
     level = _overview_level(scene, grid, rasterio)
     source = scene if level is None else open_scene(path, uri, overview_level=level)
+    # What has neither nodata nor alpha would count as valid beyond its own edge, too.
+    options = {'add_alpha': True} if masked and not _tells_validity(scene) else {}
     try:
         with WarpedVRT(source, crs=grid.crs, transform=grid.transform, width=grid.width,
-                       height=grid.height, resampling=resampling_of(resampler)) as warped:
-            return warped.read(indexes), warped.dataset_mask()
+                       height=grid.height, resampling=resampling_of(resampler), **options) as warped:
+            if not masked:
+                return warped.read(indexes), None
+            # The added band itself: GDAL takes one of floats for no mask.
+            mask = warped.read(scene.count + 1) if options else warped.dataset_mask()
+            return warped.read(indexes), mask
     finally:
         if source is not scene:
             source.close()
+
+
+def _tells_validity(scene):
+    """Whether pixels on another grid say by themselves which of them the scene has."""
+    from rasterio.enums import ColorInterp
+    return any(nodata is not None for nodata in scene.nodatavals) or ColorInterp.alpha in scene.colorinterp
 
 
 def _meet(scene, grid, transform_bounds):

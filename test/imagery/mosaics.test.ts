@@ -1,0 +1,146 @@
+/** Mosaics and boxes of scenes made in the task, against pixels that numpy computes, in both Pythons. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { NamespaceName } from '../../protocol/wire/ids.ts';
+import type { CallEnd, Sandbox, Sandboxes } from '../isolation/sandboxes.ts';
+import { openSandboxes } from '../isolation/sandboxes.ts';
+
+const source = `
+import os, tempfile
+import numpy, rasterio
+from affine import Affine
+from rasterio.transform import from_origin
+from perigee import errors, imagery
+
+folder = tempfile.mkdtemp()
+os.environ['PERIGEE_MOUNTS'] = 'made=' + folder
+WEST, NORTH = 500000, 7000000
+
+def make(name, array, transform=None, crs='EPSG:32622', **options):
+    array = array if array.ndim == 3 else array[numpy.newaxis]
+    path = os.path.join(folder, name)
+    with rasterio.open(path, 'w', driver='GTiff', width=array.shape[2], height=array.shape[1], count=len(array), dtype=str(array.dtype),
+                       crs=crs, transform=transform or from_origin(WEST, NORTH, 10, 10), **options) as scene:
+        scene.write(array)
+    return 'data:made/' + name
+
+def ramp(dtype, start, bands=1):
+    return (start + numpy.arange(bands * 64 * 64).reshape(bands, 64, 64) % 97).astype(dtype)
+
+def nearest(array, left, top, grid):
+    """The scene's pixels on a grid of (west, north, resolution, columns, rows), and which of them it has."""
+    west, north, step, columns, rows = grid
+    column = numpy.floor((west + (numpy.arange(columns) + 0.5) * step - left) / 10).astype(int)
+    row = numpy.floor((top - north + (numpy.arange(rows) + 0.5) * step) / 10).astype(int)
+    inside = ((row >= 0) & (row < 64))[:, None] & ((column >= 0) & (column < 64))[None, :]
+    return array[:, row.clip(0, 63)][:, :, column.clip(0, 63)], inside
+
+def covered(meta, crs, left, top, step, down=-1):
+    """Where pixels have their centre in a scene of 64 x 64 pixels, 1 or 0; NaN so near to its edge that the warper may round."""
+    from rasterio.warp import transform
+    rows, columns = meta['shape'][-2:]
+    grid = Affine.from_gdal(*meta['geotransform'])
+    column, row = [axis.ravel() + 0.5 for axis in numpy.meshgrid(numpy.arange(columns), numpy.arange(rows))]
+    x, y = transform(meta['crs'], crs, *[list(axis) for axis in grid * (column, row)])
+    column, row = (numpy.array(x) - left) / step, (numpy.array(y) - top) / (down * step)
+    inwards = numpy.minimum(numpy.minimum(column, 64 - column), numpy.minimum(row, 64 - row)).reshape(rows, columns)
+    return numpy.where(abs(inwards) < 0.3, numpy.nan, inwards > 0)
+
+def same(ours, theirs):
+    return ours.shape == theirs.shape and str(ours.dtype) == str(theirs.dtype) and bool((ours == theirs).all())
+
+def told(call):
+    try:
+        return call()
+    except errors.PerigeeError as caught:
+        return [type(caught).__name__, caught.message]
+
+def f(order):
+    return globals()[order]()
+
+# Side by side, with neither nodata nor alpha, on a coarser grid.
+def beside():
+    found = []
+    grid = (WEST - 97, NORTH + 43, 20, 60, 40)
+    bounds = (grid[0], grid[1] - 800, grid[0] + 1200, grid[1])
+    for dtype, bands in (('uint8', 1), ('uint8', 3), ('uint16', 1), ('int16', 2), ('float32', 1)):
+        first, second = ramp(dtype, 1, bands), ramp(dtype, 101, bands)
+        names = [make('first.tif', first), make('second.tif', second, from_origin(WEST + 320, NORTH - 100, 10, 10))]
+        expected = numpy.zeros((bands + 1, 40, 60), dtype)
+        for array, left, top in ((first, WEST, NORTH), (second, WEST + 320, NORTH - 100)):
+            pixels, inside = nearest(array, left, top, grid)
+            expected[:-1, inside] = pixels[:, inside]
+            expected[-1, inside] = 255
+        numbers = list(range(1, bands + 1))
+        array, meta = imagery.ndarray(names, bands=numbers + ['alpha'], bounds=bounds, resolution=20, order='gdal')
+        found.append(same(array, expected))
+        array, meta = imagery.ndarray(names, bounds=bounds, resolution=20, order='gdal')
+        found.append(same(array, expected[:-1]))
+        array, meta = imagery.ndarray(names, bands=[bands], bounds=bounds, resolution=20, order='gdal')
+        found.append(same(array, expected[bands - 1:bands]))
+    return found
+
+# In another coordinate system what the first one alone has stays, and what both have is the second's.
+def elsewhere():
+    names = [make('first.tif', numpy.full((64, 64), 100, 'uint8')),
+             make('second.tif', numpy.full((64, 64), 200, 'uint8'), from_origin(WEST + 320, NORTH, 10, 10))]
+    both, meta = imagery.ndarray(names, srs='EPSG:4326', resolution=0.0002, order='gdal')
+    first, second = [covered(meta, 'EPSG:32622', left, NORTH, 10) for left in (WEST, WEST + 320)]
+    expected = numpy.where(second, 200, numpy.where(first, 100, 0))
+    sure = ~numpy.isnan(first + second)
+    return [bool((both[0] == expected)[sure].all()), int((expected[sure] == 100).sum()) > 500, float(sure.mean()) > 0.9]
+
+# A mask of its own, and alpha of its own, count as before.
+def masked():
+    found = []
+    grid = (WEST, NORTH, 20, 32, 32)
+    bounds = (WEST, NORTH - 640, WEST + 640, NORTH)
+    first, second = ramp('uint8', 1), ramp('uint8', 101)
+    valid = numpy.zeros((64, 64), 'uint8')
+    valid[10:40, 20:50] = 255
+    name = make('first.tif', first)
+    make('masked.tif', second)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK='YES'):
+        with rasterio.open(os.path.join(folder, 'masked.tif'), 'r+') as scene:
+            scene.write_mask(valid != 0)
+    make('alpha.tif', numpy.concatenate([second, valid[numpy.newaxis]]), photometric='minisblack', alpha='yes')
+    expected, _ = nearest(first, WEST, NORTH, grid)
+    shown, _ = nearest(valid[numpy.newaxis], WEST, NORTH, grid)
+    pixels, _ = nearest(second, WEST, NORTH, grid)
+    expected = numpy.where(shown != 0, pixels, expected)
+    for other in ('masked.tif', 'alpha.tif'):
+        array, _ = imagery.ndarray([name, 'data:made/' + other], bands=[1], bounds=bounds, resolution=20, order='gdal')
+        found.append(same(array, expected))
+    return found
+`;
+
+const spec = { namespace: 'mine' as NamespaceName, memoryBytes: 512 * 1024 * 1024 };
+
+function resultOf(end: CallEnd): unknown {
+  if (end.kind === 'ended' && end.task.status === 'success') return end.value;
+  const why = end.kind === 'ended' ? end.task.failure?.traceback : JSON.stringify(end.event.end);
+  throw new Error(`the task failed: ${why}\n${end.log}`);
+}
+
+let sandboxes: Sandboxes;
+beforeAll(async () => {
+  sandboxes = await openSandboxes('standard');
+});
+afterAll(async () => {
+  await sandboxes?.[Symbol.asyncDispose]();
+});
+
+describe.each(['2.7', '3.11'] as const)('in Python %s', (python) => {
+  let sandbox: Sandbox;
+  beforeAll(() => {
+    sandbox = sandboxes.start({ source, python, spec });
+  });
+
+  it.each([
+    ['beside', 'scenes without nodata do not hide each other on another grid'],
+    ['elsewhere', 'nor in another coordinate system'],
+    ['masked', 'masks and alpha of their own count'],
+  ])('%s: %s', async (order) => {
+    const found = resultOf(await sandbox.call(order));
+    expect(found).toEqual((found as unknown[]).map(() => true));
+  });
+});
