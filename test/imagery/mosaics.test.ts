@@ -35,12 +35,13 @@ def nearest(array, left, top, grid):
     return array[:, row.clip(0, 63)][:, :, column.clip(0, 63)], inside
 
 def covered(meta, crs, left, top, step, down=-1):
-    """Where pixels have their centre in a scene of 64 x 64 pixels, 1 or 0; NaN so near to its edge that the warper may round."""
+    """Where pixels of a grid in degrees have their centre in a scene of 64 x 64 pixels, 1 or 0; NaN so near to its edge that the warper may round."""
     from rasterio.warp import transform
     rows, columns = meta['shape'][-2:]
     grid = Affine.from_gdal(*meta['geotransform'])
     column, row = [axis.ravel() + 0.5 for axis in numpy.meshgrid(numpy.arange(columns), numpy.arange(rows))]
-    x, y = transform(meta['crs'], crs, *[list(axis) for axis in grid * (column, row)])
+    longitude, latitude = grid * (column, row)
+    x, y = transform(meta['crs'], crs, list((longitude + 180) % 360 - 180), list(latitude))
     column, row = (numpy.array(x) - left) / step, (numpy.array(y) - top) / (down * step)
     inwards = numpy.minimum(numpy.minimum(column, 64 - column), numpy.minimum(row, 64 - row)).reshape(rows, columns)
     return numpy.where(abs(inwards) < 0.3, numpy.nan, inwards > 0)
@@ -111,6 +112,82 @@ def masked():
         array, _ = imagery.ndarray([name, 'data:made/' + other], bands=[1], bounds=bounds, resolution=20, order='gdal')
         found.append(same(array, expected))
     return found
+
+# Across the antimeridian, read and laid over from both sides of it.
+def around():
+    found = []
+    zones = [('EPSG:32660', 590000, 6990000), ('EPSG:32601', 290000, 6990000)]
+    west, east = [make(crs[5:] + '.tif', numpy.full((64, 64), 100 * (at + 1), 'uint8'), from_origin(left, top, 2000, 2000), crs)
+                  for at, (crs, left, top) in enumerate(zones)]
+    def expected(meta, number):
+        crs, left, top = zones[number]
+        return covered(meta, crs, left, top, 2000)
+    for bounds in ((179.0, 62.2, 179.6, 62.6), (-179.6, 62.2, -179.0, 62.6), (179.4, 62.2, 180.6, 62.6), (-180.5, 62.2, -179.5, 62.6)):
+        for number, uri in enumerate((west, east)):
+            array, meta = imagery.read(uri, bounds=bounds, srs='EPSG:4326', resolution=0.02)
+            inside = expected(meta, number)
+            found.append(bool((array[0] == 100 * (number + 1) * inside)[~numpy.isnan(inside)].all()) and bool((inside == 1).any()))
+        array, meta = imagery.ndarray([west, east], bounds=bounds, srs='EPSG:4326', resolution=0.02, order='gdal')
+        first, second = expected(meta, 0), expected(meta, 1)
+        sure = ~numpy.isnan(first + second)
+        found.append(bool((array[0] == numpy.where(second, 200, numpy.where(first, 100, 0)))[sure].all()))
+    # The box around both is no wider than they are, and has all of both.
+    for names in ([west, east], [east, west]):
+        array, meta = imagery.ndarray(names, srs='EPSG:4326', resolution=0.02, order='gdal')
+        ours = [expected(meta, number) for number in (0, 1)]
+        sure = ~numpy.isnan(sum(ours))
+        top, below = (1, 0) if names[1] == east else (0, 1)
+        laid = numpy.where(ours[top], 100 * (top + 1), numpy.where(ours[below], 100 * (below + 1), 0))
+        found.append(bool((array[0] == laid)[sure].all()) and array.shape[2] < 10 / 0.02)
+        found.append(all(abs((scene == 1).sum() * 0.02 ** 2 * 111400 * 111320 * numpy.cos(numpy.radians(62.3)) / 128000 ** 2 - 1) < 0.05 for scene in ours))
+    array, meta = imagery.ndarray([west, east], bounds=(179.4, 62.2, -179.4, 62.6), bounds_srs='EPSG:4326', srs='EPSG:32660', resolution=2000, order='gdal')
+    found.append(array.shape[2] in range(30, 36) and bool((array == 200).any()) and not (array == 0).all())
+    found.append(told(lambda: imagery.read(west, bounds=(100, 62, 101, 63), srs='EPSG:4326', resolution=0.02))[0] == 'WindowError')
+    found.append(told(lambda: imagery.read(west, bounds=(179, 22, 179.5, 23), srs='EPSG:4326', resolution=0.02))[0] == 'WindowError')
+    return found
+
+# What the box of an ordinary scene is: rasterio's own, in every direction; and scenes of the whole globe and around a pole.
+def boxes():
+    from rasterio.crs import CRS
+    from rasterio.warp import transform_bounds
+    from perigee import _imagery_read
+    found = []
+    def box(crs, bounds, other):
+        return _imagery_read.transform_box(bounds, CRS.from_user_input(crs), CRS.from_user_input(other))
+    for crs, bounds, other in (('EPSG:32622', (300000, 6000000, 700000, 6400000), 'EPSG:4326'), ('EPSG:4326', (-53, 10, -49, 20), 'EPSG:32622'),
+                               ('EPSG:32622', (300000, 6000000, 700000, 6400000), 'EPSG:3857'), ('EPSG:3857', (-2e7, -1e7, 2e7, 1e7), 'EPSG:4326')):
+        theirs = transform_bounds(CRS.from_user_input(crs), CRS.from_user_input(other), *bounds)
+        found.append(bool(numpy.allclose(box(crs, bounds, other), theirs, rtol=1e-9)))
+    pole = box('EPSG:3413', (-500000, -500000, 500000, 500000), 'EPSG:4326')
+    found.append(pole[0] == -180 and pole[2:] == (180, 90) and 83 < pole[1] < 84)
+    world = make('world.tif', ramp('uint8', 1).repeat(2, axis=2), from_origin(-180, 90, 360 / 128.0, 180 / 64.0), 'EPSG:4326')
+    # East and west of the zone's middle.
+    for left in (200000, 600000):
+        array, _ = imagery.read(world, bounds=(left, 5000000, left + 100000, 5100000), srs='EPSG:32622', resolution=10000)
+        found.append(bool((array != 0).all()))
+    return found
+
+# South-up: its first row is the southernmost.
+def upwards():
+    found = []
+    first, second = ramp('uint8', 1), ramp('uint8', 101)
+    names = [make('first.tif', first), make('second.tif', second[:, ::-1], Affine(10, 0, WEST + 320, 0, 10, NORTH - 640))]
+    bounds = (WEST + 400, NORTH - 500, WEST + 600, NORTH - 100)
+    array, _ = imagery.read(names[1], bounds=bounds, resolution=10)
+    found.append(same(array, second[:, 10:50, 8:28]))
+    array, _ = imagery.ndarray(names, bounds=bounds, order='gdal')
+    found.append(same(array, second[:, 10:50, 8:28]))
+    for order in (names, names[::-1]):
+        expected = numpy.zeros((1, 64, 96), 'uint8')
+        for name in order:
+            expected[(slice(None), slice(None), slice(0, 64) if name == names[0] else slice(32, 96))] = first if name == names[0] else second
+        array, _ = imagery.ndarray(order, order='gdal')
+        found.append(same(array, expected))
+    array, meta = imagery.ndarray(names[1], srs='EPSG:4326', resolution=0.0002, order='gdal')
+    inside = covered(meta, 'EPSG:32622', WEST + 320, NORTH, 10)
+    found.append(bool(((array[0] != 0) == inside)[~numpy.isnan(inside)].all()) and bool((inside == 1).any()))
+    found.append(told(lambda: imagery.read(names[1], bounds=(WEST, NORTH - 500, WEST + 200, NORTH), resolution=10))[0] == 'WindowError')
+    return found
 `;
 
 const spec = { namespace: 'mine' as NamespaceName, memoryBytes: 512 * 1024 * 1024 };
@@ -139,6 +216,9 @@ describe.each(['2.7', '3.11'] as const)('in Python %s', (python) => {
     ['beside', 'scenes without nodata do not hide each other on another grid'],
     ['elsewhere', 'nor in another coordinate system'],
     ['masked', 'masks and alpha of their own count'],
+    ['around', 'scenes across the antimeridian are read and laid over from both sides'],
+    ['boxes', 'boxes in another coordinate system are right near and far'],
+    ['upwards', 'scenes that are south-up are read and laid over'],
   ])('%s: %s', async (order) => {
     const found = resultOf(await sandbox.call(order));
     expect(found).toEqual((found as unknown[]).map(() => true));

@@ -68,21 +68,17 @@ def _split_alpha(bands, scene):
 
 def _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs):
     from rasterio.crs import CRS
-    from rasterio.warp import transform_bounds
     if scene.crs is None:
         raise reading.AssetInvalidError('%s has no coordinate system.' % inputs[0], fix='mosaics need one')
     crs = scene.crs if srs is None else reading.parse_crs(srs, CRS)
     if bounds is None:
-        boxes = []
-        for path, uri in zip(paths, inputs):
-            with reading.open_scene(path, uri) as other:
-                boxes.append(other.bounds if other.crs == crs else transform_bounds(other.crs, crs, *other.bounds))
-        bounds = (min(box[0] for box in boxes), min(box[1] for box in boxes),
-                  max(box[2] for box in boxes), max(box[3] for box in boxes))
+        bounds = _box_around(paths, inputs, crs)
     elif bounds_srs is not None:
         given = reading.parse_crs(bounds_srs, CRS)
         if given != crs:
-            bounds = transform_bounds(given, crs, *bounds)
+            bounds = reading.transform_box(bounds, given, crs)
+    if bounds is None:
+        raise reading.WindowError('The bounds have no place in the srs.', fix='choose another srs')
     if dimensions is not None:
         if resolution is not None:
             raise BadRequestError('Both resolution and dimensions were given.', fix='give one of them')
@@ -90,6 +86,26 @@ def _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs)
         width, height = dimensions
         return reading.Grid(crs, from_bounds(*(tuple(bounds) + (width, height))), width, height)
     return reading.Grid.make(bounds, resolution, crs, scene)
+
+
+def _box_around(paths, inputs, crs):
+    """The box around all inputs; None when they have no place in the coordinate system."""
+    fixed, turning = [], []
+    for path, uri in zip(paths, inputs):
+        with reading.open_scene(path, uri) as scene:
+            box = reading.box_of(scene, crs, uri)
+            # Only the warper takes a longitude for the same one a turn further.
+            (turning if crs.is_geographic and scene.crs != crs else fixed).append(box)
+    boxes = [box for box in fixed + turning if box is not None]
+    if not boxes:
+        return None
+    middle = (boxes[0][0] + boxes[0][2]) / 2.0
+    for at in range(len([box for box in fixed if box is not None]), len(boxes)):
+        west, south, east, north = boxes[at]
+        turn = 360 * round((middle - (west + east) / 2.0) / 360)
+        boxes[at] = west + turn, south, east + turn, north
+    return (min(box[0] for box in boxes), min(box[1] for box in boxes),
+            max(box[2] for box in boxes), max(box[3] for box in boxes))
 
 
 def _pixels(scene, path, indexes, grid, resampler, uri):

@@ -138,7 +138,7 @@ def read(uri, bands=None, window=None, bounds=None, resolution=None, srs=None, r
     window : (int, int, int, int), optional
         Column, row, width and height in pixels of the scene.
     bounds : (float, float, float, float), optional
-        West, south, east and north, in units of `srs`.
+        West, south, east and north, in units of `srs`; across the antimeridian with the east above 180.
     resolution : float, optional
         Units of the coordinate system per pixel. Coarser ones come from overviews.
     srs : str, optional
