@@ -188,6 +188,67 @@ def upwards():
     found.append(bool(((array[0] != 0) == inside)[~numpy.isnan(inside)].all()) and bool((inside == 1).any()))
     found.append(told(lambda: imagery.read(names[1], bounds=(WEST, NORTH - 500, WEST + 200, NORTH), resolution=10))[0] == 'WindowError')
     return found
+
+# Another type: rounded and clamped, and nodata only where it fits.
+def converted():
+    found = []
+    values = numpy.array([[300, 5], [-9999, 70], [-3, 255]], 'int16')
+    name = make('first.tif', numpy.tile(values, (8, 8)), nodata=-9999)
+    for data_type, dtype, expected, nodata in (
+            ('Byte', 'uint8', [[255, 5], [0, 70], [0, 255]], None), ('UInt16', 'uint16', [[300, 5], [0, 70], [0, 255]], None),
+            ('UInt32', 'uint32', [[300, 5], [0, 70], [0, 255]], None), ('Int32', 'int32', values, -9999), ('Float32', 'float32', values, -9999), (None, 'int16', values, -9999)):
+        array, meta = imagery.ndarray(name, data_type=data_type, order='gdal')
+        found.append(same(array[0, :3, :2], numpy.array(expected, dtype)) and meta['nodata'] == nodata and meta['dtype'] == dtype)
+    array, meta = imagery.ndarray(name, scales=[(0, 300, 10, 250)], order='gdal')
+    found.append(same(array[0, :3, :2], numpy.array([[250, 14], [0, 66], [10, 214]], 'uint8')) and meta['nodata'] is None)
+    array, meta = imagery.ndarray(name, scales=[(0, 300, 10, 250)], data_type='Int16', order='gdal')
+    found.append(same(array[0, :3, :2], numpy.array([[250, 14], [-9999, 66], [10, 214]], 'int16')) and meta['nodata'] == -9999)
+    name = make('floats.tif', numpy.tile(numpy.array([[1.5, -1e30], [numpy.nan, 254.4], [7e9, 0.2]], 'float32'), (8, 8)), nodata=numpy.nan)
+    array, meta = imagery.ndarray(name, data_type='Byte', order='gdal')
+    found.append(same(array[0, :3, :2], numpy.array([[2, 0], [0, 254], [255, 0]], 'uint8')) and meta['nodata'] is None)
+    array, meta = imagery.ndarray(name, data_type='Float64', order='gdal')
+    found.append(bool(numpy.isnan(array[0, 1, 0]) and numpy.isnan(meta['nodata']) and array[0, 0, 0] == 1.5))
+    name = make('huge.tif', numpy.tile(numpy.array([[1.5, -1e300]]), (8, 8)), nodata=-1e300)
+    array, meta = imagery.ndarray(name, data_type='Float32', order='gdal')
+    found.append(same(array[0, :1, :2], numpy.array([[1.5, 0]], 'float32')) and meta['nodata'] is None)
+    return found
+
+# Beyond the scenes' edges, too, and of bands of which one alone has nodata; the file that is written says the same.
+def missing():
+    found = []
+    pixels = ramp('int16', 100, 2)
+    pixels[1, 3, 4] = -9999
+    name = make('first.tif', pixels, nodata=-9999)
+    bounds = (WEST - 20, NORTH - 640, WEST + 640, NORTH)
+    for data_type, dtype, gap in (('Byte', 'uint8', 0), ('Int32', 'int32', -9999)):
+        expected = numpy.zeros((3, 64, 66), dtype) + numpy.array(gap, dtype)
+        expected[:2, :, 2:] = numpy.where(pixels == -9999, gap, pixels)
+        expected[2] = numpy.array([0, 255], dtype).repeat([2, 64])
+        array, meta = imagery.ndarray(name, bands=[1, 2, 'alpha'], bounds=bounds, data_type=data_type, order='gdal')
+        found.append(same(array, expected))
+        array, meta = imagery.ndarray(name, bounds=bounds, data_type=data_type)
+        found.append(same(array, expected[:2].transpose(1, 2, 0)))
+        found.append(_written(array, meta) == (None if dtype == 'uint8' else -9999))
+    return found
+
+def _written(array, meta):
+    """The nodata value that imagery.write would write of them."""
+    from perigee import _imagery_write as writing
+    place = writing._place('it', meta, None, None)
+    return writing._pixels('it', array, place.order, place, imagery.LIKES)[1]
+
+# The first lies elsewhere, and its nodata does not fit what the second has.
+def apart():
+    second = ramp('uint8', 101)
+    names = [make('first.tif', ramp('int16', 1), from_origin(WEST - 400000, NORTH, 10, 10), nodata=-9999),
+             make('second.tif', second, from_origin(WEST + 320, NORTH, 10, 10))]
+    bounds = (WEST + 300, NORTH - 640, WEST + 960, NORTH)
+    expected = numpy.zeros((1, 64, 66), 'int16') - 9999
+    expected[:, :, 2:] = second
+    array, meta = imagery.ndarray(names, bounds=bounds, order='gdal')
+    told = [same(array, expected), meta['nodata'] == -9999]
+    array, meta = imagery.ndarray(names, bounds=bounds, order='gdal', data_type='Byte')
+    return told + [same(array, numpy.where(expected == -9999, 0, expected).astype('uint8')), meta['nodata'] is None]
 `;
 
 const spec = { namespace: 'mine' as NamespaceName, memoryBytes: 512 * 1024 * 1024 };
@@ -219,6 +280,12 @@ describe.each(['2.7', '3.11'] as const)('in Python %s', (python) => {
     ['around', 'scenes across the antimeridian are read and laid over from both sides'],
     ['boxes', 'boxes in another coordinate system are right near and far'],
     ['upwards', 'scenes that are south-up are read and laid over'],
+    [
+      'converted',
+      'pixels of another type are rounded and clamped, and nodata is told where it fits',
+    ],
+    ['missing', 'pixels that are missing say so in another type'],
+    ['apart', 'a first scene that lies elsewhere gives its nodata'],
   ])('%s: %s', async (order) => {
     const found = resultOf(await sandbox.call(order));
     expect(found).toEqual((found as unknown[]).map(() => true));

@@ -20,7 +20,7 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         with reading.typed_errors(uri, where), reading.open_scene(path, uri) as scene:
             if grid is None:
                 grid = _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs)
-                nodata = scene.nodata
+                nodata, first_dtype = scene.nodata, scene.dtypes[0]
             names, wants_alpha = _split_alpha(bands, scene)
             indexes = reading.band_indexes(scene, names, uri)
             reading.check_size(len(indexes), grid.height, grid.width, scene.dtypes, uri)
@@ -28,8 +28,10 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         if pixels is None:
             continue
         if array is None:
-            array = numpy.zeros((len(indexes), grid.height, grid.width), pixels.dtype)
-            if nodata is not None:
+            # Wide enough for the first one's nodata, also when that one has no pixels here.
+            dtype = numpy.promote_types(pixels.dtype, first_dtype)
+            array = numpy.zeros((len(indexes), grid.height, grid.width), dtype)
+            if _fits(nodata, dtype):
                 array[...] = nodata
             valid = numpy.zeros((grid.height, grid.width), numpy.uint8)
         if len(indexes) != len(array):
@@ -38,10 +40,10 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         valid[mask != 0] = 255
     if array is None:
         raise reading.WindowError('None of %d inputs lies within %s.' % (len(inputs), where), fix='choose bounds that meet them')
-    if scales is not None:
-        array = _scale(array, scales, _DTYPES[data_type or 'Byte'])
-    elif data_type is not None:
-        array = array.astype(_DTYPES[data_type])
+    if scales is not None or data_type is not None:
+        array = _convert(array, valid, nodata, scales, _DTYPES[data_type or 'Byte'])
+    if not _fits(nodata, array.dtype):
+        nodata = None
     if wants_alpha:
         array = numpy.concatenate([array, valid[numpy.newaxis].astype(array.dtype)])
     if order == 'image':
@@ -151,6 +153,30 @@ def _find_part(scene, grid):
     return int(round(column)), int(round(row)), grid.width, grid.height
 
 
+def _fits(nodata, dtype):
+    """Whether there is a nodata value that pixels of the type can have."""
+    import numpy
+    if nodata is None:
+        return False
+    dtype = numpy.dtype(dtype)
+    if dtype.kind in 'iu':
+        info = numpy.iinfo(dtype)
+        return info.min <= nodata <= info.max and int(nodata) == nodata
+    with numpy.errstate(over='ignore'):
+        return bool(numpy.isfinite(dtype.type(nodata)) or not numpy.isfinite(nodata))
+
+
+def _convert(array, valid, nodata, scales, dtype):
+    """Scaled pixels of another type, rounded and clamped to it; what is missing gets nodata, or 0 where that does not fit."""
+    import numpy
+    missing = numpy.broadcast_to(valid == 0, array.shape)
+    if nodata is not None:
+        missing = missing | (numpy.isnan(array) if nodata != nodata else array == nodata)
+    result = _scale(array, [None] * len(array) if scales is None else scales, dtype)
+    result[missing] = nodata if _fits(nodata, dtype) else 0
+    return result
+
+
 def _scale(array, scales, dtype):
     import numpy
     if len(scales) != len(array):
@@ -166,5 +192,8 @@ def _scale(array, scales, dtype):
             values = numpy.clip(values, out_low, out_high)
         if info is not None:
             values = numpy.clip(numpy.floor(values + 0.5), info.min, info.max)
-        result[at] = values
+            values[numpy.isnan(values)] = 0
+        # Float64 that no Float32 can have is infinite there.
+        with numpy.errstate(over='ignore'):
+            result[at] = values
     return result

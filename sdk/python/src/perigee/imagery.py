@@ -177,7 +177,8 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
     scales : list of tuple, optional
         For each band ``(low, high[, out_low, out_high])``, or None.
     data_type : str, optional
-        Byte, UInt16, Int16, UInt32, Int32, Float32 or Float64.
+        Byte, UInt16, Int16, UInt32, Int32, Float32 or Float64; pixels are rounded and clamped to it.
+        Byte by default with `scales`, else the inputs' own.
     srs, resolution, bounds, resampler
         As for `read`; those of the first input by default, the box around all of them.
     dimensions : (int, int), optional
@@ -190,7 +191,8 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
     Returns
     -------
     (numpy.ndarray, dict)
-        As for `read`.
+        As for `read`; ``nodata`` is the first input's, or None where it does not fit the ``dtype``: what
+        is missing is 0 then.
     """
     from perigee import _imagery_mosaic
     inputs = [native(uri) for uri in ([inputs] if hasattr(inputs, 'startswith') else inputs)]
