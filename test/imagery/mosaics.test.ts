@@ -111,6 +111,15 @@ def masked():
     for other in ('masked.tif', 'alpha.tif'):
         array, _ = imagery.ndarray([name, 'data:made/' + other], bands=[1], bounds=bounds, resolution=20, order='gdal')
         found.append(same(array, expected))
+    # Alpha of any type, on the scene's own grid and another one.
+    for dtype, full in (('uint8', 255), ('uint16', 65535), ('int16', 32767), ('float32', 255)):
+        name = make('first.tif', first.astype(dtype))
+        alpha = numpy.where(valid != 0, full, 0)[numpy.newaxis].astype(dtype)
+        other = make('alpha.tif', numpy.concatenate([second.astype(dtype), alpha]), photometric='minisblack', alpha='yes')
+        array, _ = imagery.ndarray([name, other], bands=[1], order='gdal')
+        found.append(same(array, numpy.where(valid != 0, second, first).astype(dtype)))
+        array, _ = imagery.ndarray([name, other], bands=[1], bounds=bounds, resolution=20, order='gdal')
+        found.append(same(array, expected.astype(dtype)))
     return found
 
 # Across the antimeridian, read and laid over from both sides of it.

@@ -130,13 +130,8 @@ def _pixels(scene, path, indexes, grid, resampler, uri):
     valid = numpy.zeros((rows, columns), numpy.uint8)
     at = (slice(top - row, bottom - row), slice(left - column, right - column))
     pixels[(slice(None),) + at] = scene.read(indexes, window=area)
-    valid[at] = scene.dataset_mask(window=area) if _masks_windows() else scene.dataset_mask()[top:bottom, left:right]
+    valid[at] = reading.mask_of(scene, area)
     return pixels, valid
-
-
-def _masks_windows():
-    import rasterio
-    return tuple(int(part) for part in rasterio.__version__.split('.')[:2]) >= (1, 1)
 
 
 def _find_part(scene, grid):

@@ -307,11 +307,31 @@ def warp(scene, path, indexes, grid, resampler, uri, masked=True):
                 pixels.append(warped.read(indexes))
                 if masked:
                     # The added band itself: GDAL takes one of floats for no mask.
-                    masks.append(warped.read(scene.count + 1) if options else warped.dataset_mask())
+                    masks.append(warped.read(scene.count + 1) if options else mask_of(warped))
         return _joined(pixels), _joined(masks) if masked else None
     finally:
         if source is not scene:
             source.close()
+
+
+def mask_of(scene, window=None):
+    """Where pixels are valid (row, column), not 0, of the scene or a window of it."""
+    import numpy
+    import rasterio
+    from rasterio.enums import ColorInterp
+    if window is None:
+        mask = scene.dataset_mask()
+    elif tuple(int(part) for part in rasterio.__version__.split('.')[:2]) >= (1, 1):
+        mask = scene.dataset_mask(window=window)
+    else:
+        rows, columns = window.toslices()
+        mask = scene.dataset_mask()[rows, columns]
+    if ColorInterp.alpha in scene.colorinterp:
+        alpha = scene.colorinterp.index(ColorInterp.alpha)
+        # GDAL takes alpha of other types for no mask.
+        if scene.dtypes[alpha] not in ('uint8', 'uint16'):
+            mask = numpy.where(scene.read(alpha + 1, window=window) != 0, mask, 0)
+    return mask
 
 
 def _parts(scene, grid):
