@@ -155,6 +155,21 @@ def around():
     found.append(told(lambda: imagery.read(west, bounds=(179, 22, 179.5, 23), srs='EPSG:4326', resolution=0.02))[0] == 'WindowError')
     return found
 
+# Coarser, from an overview: each of its pixels is the mean of a checkerboard.
+def coarser():
+    board = numpy.where(numpy.indices((64, 64)).sum(axis=0) % 2, 200, 0).astype('uint8')
+    found = []
+    for crs, left in (('EPSG:32660', 590000), ('EPSG:32660', 480000)):
+        uri = make('board.tif', board, from_origin(left, 6990000, 2000, 2000), crs)
+        with rasterio.open(os.path.join(folder, 'board.tif'), 'r+') as scene:
+            scene.build_overviews([2, 4], rasterio.enums.Resampling.average)
+        # 2000 metres are 0.039 degrees of longitude here, and 0.018 of latitude.
+        west = 179.5 if left == 590000 else 177.5
+        for resolution, values in ((0.01, [0, 200]), (0.1, [100])):
+            array, _ = imagery.read(uri, bounds=(west, 62.2, west + 1, 62.6), srs='EPSG:4326', resolution=resolution)
+            found.append(numpy.unique(array).tolist() == values)
+    return found
+
 # What the box of an ordinary scene is: rasterio's own, in every direction; and scenes of the whole globe and around a pole.
 def boxes():
     from rasterio.crs import CRS
@@ -287,6 +302,7 @@ describe.each(['2.7', '3.11'] as const)('in Python %s', (python) => {
     ['elsewhere', 'nor in another coordinate system'],
     ['masked', 'masks and alpha of their own count'],
     ['around', 'scenes across the antimeridian are read and laid over from both sides'],
+    ['coarser', 'and from their overviews where those are fine enough'],
     ['boxes', 'boxes in another coordinate system are right near and far'],
     ['upwards', 'scenes that are south-up are read and laid over'],
     [

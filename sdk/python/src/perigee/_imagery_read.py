@@ -1,5 +1,6 @@
 """Pixels of one asset: windows, boxes, overviews, other grids. numpy and rasterio come with the image."""
 import contextlib
+import math
 import os
 
 from perigee import _imagery_channel as channel
@@ -291,11 +292,10 @@ def warp(scene, path, indexes, grid, resampler, uri, masked=True):
     (numpy.ndarray, numpy.ndarray)
         The pixels (band, row, column), and where they are valid (row, column), not 0; None unless `masked`.
     """
-    import rasterio
     from rasterio.vrt import WarpedVRT
     if not _meet(scene, grid, uri):
         raise WindowError('The bounds lie outside of %s.' % uri, fix='choose bounds that meet the scene')
-    level = _overview_level(scene, grid, rasterio)
+    level = _overview_level(scene, grid, uri)
     source = scene if level is None else open_scene(path, uri, overview_level=level)
     # What has neither nodata nor alpha would count as valid beyond its own edge, too.
     options = {'add_alpha': True} if masked and not _tells_validity(scene) else {}
@@ -418,16 +418,22 @@ def transform_box(box, crs, target):
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
-def _overview_level(scene, grid, rasterio):
+def _overview_level(scene, grid, uri):
     """The coarsest overview that is still as fine as the target; None for the full resolution."""
     factors = scene.overviews(1)
     if not factors:
         return None
     from rasterio.warp import calculate_default_transform
-    transform = scene.transform
+    resolution = scene.transform.a
     if grid.crs != scene.crs:
-        transform = calculate_default_transform(scene.crs, grid.crs, scene.width, scene.height, *scene.bounds)[0]
-    ratio = abs(grid.transform.a) / abs(transform.a)
+        box = box_of(scene, grid.crs, uri)
+        if grid.crs.is_geographic and box[2] > 180:
+            # GDAL would spread it around the globe. As it does elsewhere: one diagonal by the other.
+            resolution = math.hypot(box[2] - box[0], box[3] - box[1]) / math.hypot(scene.width, scene.height)
+        else:
+            resolution = calculate_default_transform(
+                scene.crs, grid.crs, scene.width, scene.height, *scene.bounds)[0].a
+    ratio = abs(grid.transform.a) / abs(resolution)
     level = None
     for at, factor in enumerate(factors):
         if factor <= ratio * (1 + 1e-6):
