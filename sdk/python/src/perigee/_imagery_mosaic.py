@@ -20,7 +20,7 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         with reading.typed_errors(uri, where), reading.open_scene(path, uri) as scene:
             if grid is None:
                 grid = _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs)
-                nodata = scene.nodata
+                nodata, first_dtype = scene.nodata, scene.dtypes[0]
             names, wants_alpha = _split_alpha(bands, scene)
             indexes = reading.band_indexes(scene, names, uri)
             reading.check_size(len(indexes), grid.height, grid.width, scene.dtypes, uri)
@@ -28,8 +28,10 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         if pixels is None:
             continue
         if array is None:
-            array = numpy.zeros((len(indexes), grid.height, grid.width), pixels.dtype)
-            if nodata is not None:
+            # Wide enough for the first one's nodata, also when that one has no pixels here.
+            dtype = numpy.promote_types(pixels.dtype, first_dtype)
+            array = numpy.zeros((len(indexes), grid.height, grid.width), dtype)
+            if _fits(nodata, dtype):
                 array[...] = nodata
             valid = numpy.zeros((grid.height, grid.width), numpy.uint8)
         if len(indexes) != len(array):
@@ -38,10 +40,10 @@ def mosaic(paths, inputs, bands, scales, data_type, srs, resolution, dimensions,
         valid[mask != 0] = 255
     if array is None:
         raise reading.WindowError('None of %d inputs lies within %s.' % (len(inputs), where), fix='choose bounds that meet them')
-    if scales is not None:
-        array = _scale(array, scales, _DTYPES[data_type or 'Byte'])
-    elif data_type is not None:
-        array = array.astype(_DTYPES[data_type])
+    if scales is not None or data_type is not None:
+        array = _convert(array, valid, nodata, scales, _DTYPES[data_type or 'Byte'])
+    if not _fits(nodata, array.dtype):
+        nodata = None
     if wants_alpha:
         array = numpy.concatenate([array, valid[numpy.newaxis].astype(array.dtype)])
     if order == 'image':
@@ -68,21 +70,17 @@ def _split_alpha(bands, scene):
 
 def _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs):
     from rasterio.crs import CRS
-    from rasterio.warp import transform_bounds
     if scene.crs is None:
         raise reading.AssetInvalidError('%s has no coordinate system.' % inputs[0], fix='mosaics need one')
     crs = scene.crs if srs is None else reading.parse_crs(srs, CRS)
     if bounds is None:
-        boxes = []
-        for path, uri in zip(paths, inputs):
-            with reading.open_scene(path, uri) as other:
-                boxes.append(other.bounds if other.crs == crs else transform_bounds(other.crs, crs, *other.bounds))
-        bounds = (min(box[0] for box in boxes), min(box[1] for box in boxes),
-                  max(box[2] for box in boxes), max(box[3] for box in boxes))
+        bounds = _box_around(paths, inputs, crs)
     elif bounds_srs is not None:
         given = reading.parse_crs(bounds_srs, CRS)
         if given != crs:
-            bounds = transform_bounds(given, crs, *bounds)
+            bounds = reading.transform_box(bounds, given, crs)
+    if bounds is None:
+        raise reading.WindowError('The bounds have no place in the srs.', fix='choose another srs')
     if dimensions is not None:
         if resolution is not None:
             raise BadRequestError('Both resolution and dimensions were given.', fix='give one of them')
@@ -90,6 +88,26 @@ def _grid(scene, paths, inputs, srs, resolution, dimensions, bounds, bounds_srs)
         width, height = dimensions
         return reading.Grid(crs, from_bounds(*(tuple(bounds) + (width, height))), width, height)
     return reading.Grid.make(bounds, resolution, crs, scene)
+
+
+def _box_around(paths, inputs, crs):
+    """The box around all inputs; None when they have no place in the coordinate system."""
+    fixed, turning = [], []
+    for path, uri in zip(paths, inputs):
+        with reading.open_scene(path, uri) as scene:
+            box = reading.box_of(scene, crs, uri)
+            # Only the warper takes a longitude for the same one a turn further.
+            (turning if crs.is_geographic and scene.crs != crs else fixed).append(box)
+    boxes = [box for box in fixed + turning if box is not None]
+    if not boxes:
+        return None
+    middle = (boxes[0][0] + boxes[0][2]) / 2.0
+    for at in range(len([box for box in fixed if box is not None]), len(boxes)):
+        west, south, east, north = boxes[at]
+        turn = 360 * round((middle - (west + east) / 2.0) / 360)
+        boxes[at] = west + turn, south, east + turn, north
+    return (min(box[0] for box in boxes), min(box[1] for box in boxes),
+            max(box[2] for box in boxes), max(box[3] for box in boxes))
 
 
 def _pixels(scene, path, indexes, grid, resampler, uri):
@@ -112,13 +130,8 @@ def _pixels(scene, path, indexes, grid, resampler, uri):
     valid = numpy.zeros((rows, columns), numpy.uint8)
     at = (slice(top - row, bottom - row), slice(left - column, right - column))
     pixels[(slice(None),) + at] = scene.read(indexes, window=area)
-    valid[at] = scene.dataset_mask(window=area) if _masks_windows() else scene.dataset_mask()[top:bottom, left:right]
+    valid[at] = reading.mask_of(scene, area)
     return pixels, valid
-
-
-def _masks_windows():
-    import rasterio
-    return tuple(int(part) for part in rasterio.__version__.split('.')[:2]) >= (1, 1)
 
 
 def _find_part(scene, grid):
@@ -133,6 +146,30 @@ def _find_part(scene, grid):
     if abs(column - round(column)) > 1e-3 or abs(row - round(row)) > 1e-3:
         return None
     return int(round(column)), int(round(row)), grid.width, grid.height
+
+
+def _fits(nodata, dtype):
+    """Whether there is a nodata value that pixels of the type can have."""
+    import numpy
+    if nodata is None:
+        return False
+    dtype = numpy.dtype(dtype)
+    if dtype.kind in 'iu':
+        info = numpy.iinfo(dtype)
+        return info.min <= nodata <= info.max and int(nodata) == nodata
+    with numpy.errstate(over='ignore'):
+        return bool(numpy.isfinite(dtype.type(nodata)) or not numpy.isfinite(nodata))
+
+
+def _convert(array, valid, nodata, scales, dtype):
+    """Scaled pixels of another type, rounded and clamped to it; what is missing gets nodata, or 0 where that does not fit."""
+    import numpy
+    missing = numpy.broadcast_to(valid == 0, array.shape)
+    if nodata is not None:
+        missing = missing | (numpy.isnan(array) if nodata != nodata else array == nodata)
+    result = _scale(array, [None] * len(array) if scales is None else scales, dtype)
+    result[missing] = nodata if _fits(nodata, dtype) else 0
+    return result
 
 
 def _scale(array, scales, dtype):
@@ -150,5 +187,8 @@ def _scale(array, scales, dtype):
             values = numpy.clip(values, out_low, out_high)
         if info is not None:
             values = numpy.clip(numpy.floor(values + 0.5), info.min, info.max)
-        result[at] = values
+            values[numpy.isnan(values)] = 0
+        # Float64 that no Float32 can have is infinite there.
+        with numpy.errstate(over='ignore'):
+            result[at] = values
     return result

@@ -1,5 +1,6 @@
 """Pixels of one asset: windows, boxes, overviews, other grids. numpy and rasterio come with the image."""
 import contextlib
+import math
 import os
 
 from perigee import _imagery_channel as channel
@@ -17,6 +18,8 @@ RESAMPLERS = {
 #: Of the group's memory, what one array may take: reading and the function itself need the rest.
 _MEMORY_SHARE = 0.8
 _GRID_TOLERANCE = 1e-6
+#: Into how many parts an edge is cut to find a box in another coordinate system; as GDAL does by default.
+_EDGE_STEPS = 22
 
 
 def read(path, uri, bands, window, bounds, resolution, srs, resampler, may_map=True):
@@ -219,7 +222,7 @@ def _read_bounds(scene, path, indexes, bounds, resolution, srs, resampler, uri):
     window = grid.find_window(scene)
     if window is not None:
         return _read_window(scene, indexes, window, None, resampler, uri)
-    array, _ = warp(scene, path, indexes, grid, resampler, uri)
+    array, _ = warp(scene, path, indexes, grid, resampler, uri, masked=False)
     return array, metadata_of(array, grid.transform, grid.crs, scene.nodata)
 
 
@@ -281,50 +284,156 @@ def parse_crs(srs, crs_class):
         raise BadRequestError('%r is no coordinate system: %s' % (srs, native(str(caught))), fix='write EPSG:32622, WKT or a proj4 text')
 
 
-def warp(scene, path, indexes, grid, resampler, uri):
+def warp(scene, path, indexes, grid, resampler, uri, masked=True):
     """Pixels on another grid, by GDAL's warper, from the overview that gdalwarp would take.
 
     Returns
     -------
     (numpy.ndarray, numpy.ndarray)
-        The pixels (band, row, column), and where they are valid (row, column), 255 or 0.
+        The pixels (band, row, column), and where they are valid (row, column), not 0; None unless `masked`.
     """
-    import rasterio
     from rasterio.vrt import WarpedVRT
-    from rasterio.warp import transform_bounds
-    if not _meet(scene, grid, transform_bounds):
+    if not _meet(scene, grid, uri):
         raise WindowError('The bounds lie outside of %s.' % uri, fix='choose bounds that meet the scene')
-    level = _overview_level(scene, grid, rasterio)
+    level = _overview_level(scene, grid, uri)
     source = scene if level is None else open_scene(path, uri, overview_level=level)
+    # What has neither nodata nor alpha would count as valid beyond its own edge, too.
+    options = {'add_alpha': True} if masked and not _tells_validity(scene) else {}
+    pixels, masks = [], []
     try:
-        with WarpedVRT(source, crs=grid.crs, transform=grid.transform, width=grid.width,
-                       height=grid.height, resampling=resampling_of(resampler)) as warped:
-            return warped.read(indexes), warped.dataset_mask()
+        for transform, width in _parts(scene, grid):
+            with WarpedVRT(source, crs=grid.crs, transform=transform, width=width, height=grid.height,
+                           resampling=resampling_of(resampler), **options) as warped:
+                pixels.append(warped.read(indexes))
+                if masked:
+                    # The added band itself: GDAL takes one of floats for no mask.
+                    masks.append(warped.read(scene.count + 1) if options else mask_of(warped))
+        return _joined(pixels), _joined(masks) if masked else None
     finally:
         if source is not scene:
             source.close()
 
 
-def _meet(scene, grid, transform_bounds):
+def mask_of(scene, window=None):
+    """Where pixels are valid (row, column), not 0, of the scene or a window of it."""
+    import numpy
+    import rasterio
+    from rasterio.enums import ColorInterp
+    if window is None:
+        mask = scene.dataset_mask()
+    elif tuple(int(part) for part in rasterio.__version__.split('.')[:2]) >= (1, 1):
+        mask = scene.dataset_mask(window=window)
+    else:
+        rows, columns = window.toslices()
+        mask = scene.dataset_mask()[rows, columns]
+    if ColorInterp.alpha in scene.colorinterp:
+        alpha = scene.colorinterp.index(ColorInterp.alpha)
+        # GDAL takes alpha of other types for no mask.
+        if scene.dtypes[alpha] not in ('uint8', 'uint16'):
+            mask = numpy.where(scene.read(alpha + 1, window=window) != 0, mask, 0)
+    return mask
+
+
+def _parts(scene, grid):
+    """Transforms and widths of the grid's parts between antimeridians: older GDAL knows no longitude beyond."""
+    import numpy
+    if grid.crs == scene.crs or not grid.crs.is_geographic:
+        return [(grid.transform, grid.width)]
+    middles = grid.transform.c + (numpy.arange(grid.width) + 0.5) * grid.transform.a
+    turns = -360 * numpy.floor((middles + 180) / 360)
+    starts = [0] + [int(at) + 1 for at in numpy.flatnonzero(numpy.diff(turns))]
+    transform_of = type(grid.transform).translation
+    return [(transform_of(float(turns[start]), 0) * grid.transform * transform_of(start, 0), end - start)
+            for start, end in zip(starts, starts[1:] + [grid.width])]
+
+
+def _joined(parts):
+    import numpy
+    return parts[0] if len(parts) == 1 else numpy.concatenate(parts, axis=-1)
+
+
+def _tells_validity(scene):
+    """Whether pixels on another grid say by themselves which of them the scene has."""
+    from rasterio.enums import ColorInterp
+    return any(nodata is not None for nodata in scene.nodatavals) or ColorInterp.alpha in scene.colorinterp
+
+
+def _meet(scene, grid, uri):
     west, north = grid.transform * (0, 0)
     east, south = grid.transform * (grid.width, grid.height)
-    if grid.crs == scene.crs:
-        own = scene.bounds
-    else:
-        own = transform_bounds(scene.crs, grid.crs, *scene.bounds)
-    return west < own[2] and east > own[0] and south < own[3] and north > own[1]
+    own, area = box_of(scene, grid.crs, uri), (west, south, east, north)
+    turns = (0,)
+    if grid.crs != scene.crs and (grid.crs.is_geographic or scene.crs.is_geographic):
+        # Compared in degrees: what lies far away has no place in most projections, or a wrong one.
+        if not grid.crs.is_geographic:
+            own, area = box_of(scene, scene.crs, uri), transform_box(area, grid.crs, scene.crs)
+        turns = (-360, 0, 360)
+    if own is None or area is None or own[1] >= area[3] or own[3] <= area[1]:
+        return False
+    return any(own[0] + turn < area[2] and own[2] + turn > area[0] for turn in turns)
 
 
-def _overview_level(scene, grid, rasterio):
+def box_of(scene, crs, uri):
+    """As `transform_box`, of a scene whichever way up it is."""
+    if scene.crs is None:
+        raise AssetInvalidError('%s has no coordinate system.' % uri, fix='read it by window')
+    # Not its `bounds`, whose top is below the bottom when the scene is south-up.
+    corners = [scene.transform * (column, row) for column in (0, scene.width) for row in (0, scene.height)]
+    xs, ys = zip(*corners)
+    box = min(xs), min(ys), max(xs), max(ys)
+    return box if scene.crs == crs else transform_box(box, scene.crs, crs)
+
+
+def transform_box(box, crs, target):
+    """West, south, east and north of a box in another coordinate system.
+
+    Across the antimeridian east is above 180 degrees, where rasterio's `transform_bounds` gives a west above
+    the east, or with older GDAL everything around the globe. None where the box has no place in `target`.
+    """
+    import numpy
+    from rasterio.warp import transform
+    west, south, east, north = [float(value) for value in box]
+    if crs.is_geographic and west > east:
+        east += 360
+    along = numpy.arange(_EDGE_STEPS) / float(_EDGE_STEPS)
+    across, up, still = (east - west) * along, (north - south) * along, 0 * along
+    xs = numpy.concatenate([west + across, east + still, east - across, west + still, [west]])
+    ys = numpy.concatenate([south + still, south + up, north + still, north - up, [south]])
+    if crs.is_geographic and not target.is_geographic:
+        # Older GDAL knows no longitude beyond.
+        xs = numpy.where(abs(xs) > 180, (xs + 180) % 360 - 180, xs)
+    xs, ys = [numpy.array(values) for values in transform(crs, target, xs.tolist(), ys.tolist())]
+    found = numpy.isfinite(xs) & numpy.isfinite(ys)
+    if not found.any():
+        return None
+    xs, ys = xs[found], ys[found]
+    if target.is_geographic:
+        # Each point within half a turn of the one before it.
+        xs[1:] -= 360 * numpy.cumsum(numpy.round(numpy.diff(xs) / 360))
+        if abs(xs[-1] - xs[0]) > 180:
+            # Once around the globe: a pole is inside.
+            pole = 90.0 if ys.mean() > 0 else -90.0
+            return -180.0, float(min(pole, ys.min())), 180.0, float(max(pole, ys.max()))
+        xs -= 360 * numpy.floor((xs.min() + 180) / 360)
+    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+
+def _overview_level(scene, grid, uri):
     """The coarsest overview that is still as fine as the target; None for the full resolution."""
     factors = scene.overviews(1)
     if not factors:
         return None
     from rasterio.warp import calculate_default_transform
-    transform = scene.transform
+    resolution = scene.transform.a
     if grid.crs != scene.crs:
-        transform = calculate_default_transform(scene.crs, grid.crs, scene.width, scene.height, *scene.bounds)[0]
-    ratio = abs(grid.transform.a) / abs(transform.a)
+        box = box_of(scene, grid.crs, uri)
+        if grid.crs.is_geographic and box[2] > 180:
+            # GDAL would spread it around the globe. As it does elsewhere: one diagonal by the other.
+            resolution = math.hypot(box[2] - box[0], box[3] - box[1]) / math.hypot(scene.width, scene.height)
+        else:
+            resolution = calculate_default_transform(
+                scene.crs, grid.crs, scene.width, scene.height, *scene.bounds)[0].a
+    ratio = abs(grid.transform.a) / abs(resolution)
     level = None
     for at, factor in enumerate(factors):
         if factor <= ratio * (1 + 1e-6):

@@ -138,7 +138,7 @@ def read(uri, bands=None, window=None, bounds=None, resolution=None, srs=None, r
     window : (int, int, int, int), optional
         Column, row, width and height in pixels of the scene.
     bounds : (float, float, float, float), optional
-        West, south, east and north, in units of `srs`.
+        West, south, east and north, in units of `srs`; across the antimeridian with the east above 180.
     resolution : float, optional
         Units of the coordinate system per pixel. Coarser ones come from overviews.
     srs : str, optional
@@ -177,7 +177,8 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
     scales : list of tuple, optional
         For each band ``(low, high[, out_low, out_high])``, or None.
     data_type : str, optional
-        Byte, UInt16, Int16, UInt32, Int32, Float32 or Float64.
+        Byte, UInt16, Int16, UInt32, Int32, Float32 or Float64; pixels are rounded and clamped to it.
+        Byte by default with `scales`, else the inputs' own.
     srs, resolution, bounds, resampler
         As for `read`; those of the first input by default, the box around all of them.
     dimensions : (int, int), optional
@@ -190,7 +191,8 @@ def ndarray(inputs, bands=None, scales=None, data_type=None, srs=None, resolutio
     Returns
     -------
     (numpy.ndarray, dict)
-        As for `read`.
+        As for `read`; ``nodata`` is the first input's, or None where it does not fit the ``dtype``: what
+        is missing is 0 then.
     """
     from perigee import _imagery_mosaic
     inputs = [native(uri) for uri in ([inputs] if hasattr(inputs, 'startswith') else inputs)]
