@@ -486,18 +486,69 @@ class Threads(WithMesh):
         self.assertEqual(failures, [])
         self.assertEqual(self.at._follower._early, {})
 
-    def test_a_forked_child_has_connections_of_its_own(self):
-        function = self.make()
-        self.assertEqual(function(3).result, 9)
+    def fork(self, work):
+        """Starts a child that does the work, and ends well when that is true."""
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                status = 0 if function(4).get_result(timeout=20) == 16 else 2
+                # One that hangs ends, too.
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(60)
+                status = 0 if work() else 2
             finally:
                 os._exit(status)
-        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        return child
+
+    def assert_ended_well(self, children):
+        self.assertEqual([os.waitpid(child, 0)[1] for child in children], [0] * len(children))
+
+    def test_forked_children_have_connections_of_their_own_and_leave_the_parents_alone(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+        self.mesh.holds = True
+        shared = function(6)
+        with self.assertRaises(perigee.TimeoutError):
+            shared.get_result(timeout=0.1)
+        self.mesh.release()
+        stream = self.at._follower._stream
+
+        def call(first):
+            values = [function(x).get_result(timeout=20) for x in range(first, first + 10)]
+            return values == [x * x for x in range(first, first + 10)] and shared.get_result(timeout=20) == 36
+        children = [self.fork(lambda: call(first)) for first in (100, 200, 300, 400)]
+        self.assertTrue(call(500))
+        self.assert_ended_well(children)
+        self.assertTrue(call(600))
+        self.assertIs(self.at._follower._stream, stream)
+
+    def test_a_child_forked_while_another_thread_holds_the_locks_is_not_held_up(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+        follower, transport = self.at._follower, self.at._transport
+        held = [follower._lock, follower._reading, transport._lock]
+        for lock in held:
+            lock.acquire()
+        child = self.fork(lambda: function(4).get_result(timeout=20) == 16)
+        for lock in held:
+            lock.release()
+        self.assert_ended_well([child])
         self.assertEqual(function(5).get_result(timeout=20), 25)
+
+    def test_many_threads_of_a_forked_child_wait_at_once(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+
+        def work():
+            values = {}
+            threads = [threading.Thread(target=lambda x=x: values.update({x: function(x).get_result(timeout=20)}))
+                       for x in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return values == dict((x, x * x) for x in range(8))
+        self.assert_ended_well([self.fork(work)])
 
 
 class Faults(WithMesh):

@@ -14,6 +14,7 @@ from collections import deque
 
 from perigee._batch import Batch
 from perigee._compat import monotonic
+from perigee._fork import ForkGuard
 from perigee._lost import ConnectionLost, TimedOut
 from perigee._outcome import RECORD_HEAD
 from perigee._payload import INLINE_BYTES_MAX
@@ -89,28 +90,41 @@ class Follower(object):
     def __init__(self, transport, silence_seconds=STREAM_SILENCE_SECONDS):
         self._transport = transport
         self._silence_seconds = silence_seconds
-        # Held by the thread that reads the stream, while it does.
-        self._reading = threading.Lock()
-        # Guards what follows; never held while waiting for anything.
-        self._lock = threading.Lock()
         self._batches = weakref.WeakValueDictionary()
-        self._watches = []
         self._deliveries = 0
         self._stream = None
-        self._must_restart = True
         # Everything of `_groups` up to this number has been delivered.
         self._position = 0
         # Where the present stream began; what came before it may never have been delivered.
         self._origin = 0
         self._groups = frozenset()
+        self._fork_guard = ForkGuard(self._start_anew)
+        self._start_anew()
+
+    def _start_anew(self):
+        # Held by the thread that reads the stream, while it does.
+        self._reading = threading.Lock()
+        # Guards what follows; never held while waiting for anything.
+        self._lock = threading.Lock()
+        self._watches = []
+        self._must_restart = True
         # Since the stream was lost; None while it is well.
         self._retry = None
         self._submissions = 0
         self._early = {}
         self._early_bytes = 0
+        # In a forked child: the stream is the parent's, which goes on reading it. Only our copy is closed.
+        self._drop_stream()
+        # The parent may have been amid a look through them, or a delivery.
+        batches = list(self._batches.values())
+        self._batches = weakref.WeakValueDictionary((batch.number, batch) for batch in batches)
+        self._deliveries += 1
+        for batch in batches:
+            batch.is_covered = False
 
     def get_batch(self, number):
         """The `Batch` of that number; the same one as long as somebody holds it."""
+        self._fork_guard.enter()
         with self._lock:
             batch = self._batches.get(number)
             if batch is None:
@@ -123,6 +137,7 @@ class Follower(object):
         ``is_ours``: between `begin_submission` and `end_submission`, for a batch sent there; what
         the stream has brought of it since has been kept.
         """
+        self._fork_guard.enter()
         with self._lock:
             if batch.submitted_after is not None:
                 return
@@ -141,19 +156,23 @@ class Follower(object):
 
     def keep_outcome(self, batch, index, outcome):
         """Keeps an outcome that was had in another way than by the stream."""
+        self._fork_guard.enter()
         with self._lock:
             batch.records.setdefault(index, outcome)
             self._deliveries += 1
 
     def begin_submission(self):
         """From now on outcomes of batches not known yet are kept: they may overtake the answer."""
+        self._fork_guard.enter()
         with self._lock:
             self._submissions += 1
 
     def end_submission(self):
         """The other end of `begin_submission`."""
+        self._fork_guard.enter()
         with self._lock:
-            self._submissions -= 1
+            # One that was begun in the parent may be ended in a forked child.
+            self._submissions = max(self._submissions - 1, 0)
             if self._submissions == 0:
                 self._early = {}
                 self._early_bytes = 0
@@ -178,6 +197,7 @@ class Follower(object):
         """
         if watch.ready or watch.pending_count == 0:
             return
+        self._fork_guard.enter()
         watch.waker = thread_waker()
         self._add(watch)
         try:
@@ -195,6 +215,7 @@ class Follower(object):
 
     def close(self):
         """Ends the stream; the next wait opens it again where it was."""
+        self._fork_guard.enter()
         with self._lock:
             self._drop_stream()
 

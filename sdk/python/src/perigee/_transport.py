@@ -5,7 +5,6 @@ without harm, so a request whose answer was lost is simply sent again.
 """
 import json
 import logging
-import os
 import platform
 import random
 import sys
@@ -14,6 +13,7 @@ import time
 
 from perigee._compat import monotonic, to_text
 from perigee._connect import Address
+from perigee._fork import ForkGuard
 from perigee._http import Connection, encode_head
 from perigee._lost import ConnectionLost, TimedOut
 from perigee._version import __version__
@@ -72,10 +72,9 @@ class Transport(object):
     def __init__(self, settings):
         self.settings = settings
         self._address = Address(settings.url, settings.ca_path)
-        self._lock = threading.Lock()
-        self._idle = []
-        self._pid = os.getpid()
         self._has_answered = False
+        self._fork_guard = ForkGuard(self._start_anew)
+        self._start_anew()
 
     def request(self, method, path, body=b'', headers=()):
         """Sends a request and returns its `Answer`.
@@ -123,6 +122,7 @@ class Transport(object):
 
     def close(self):
         """Closes the kept connections; the next request makes a new one."""
+        self._fork_guard.enter()
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -135,17 +135,20 @@ class Transport(object):
             seconds = self.settings.first_retry_seconds
         return Retry(self._address, seconds)
 
+    def _start_anew(self):
+        self._lock = threading.Lock()
+        # A forked child must not speak on its parent's connections, nor end their TLS.
+        self._idle = []
+
     def _take_idle(self):
+        self._fork_guard.enter()
         with self._lock:
-            if self._pid != os.getpid():
-                # A forked child must not speak on its parent's connections, nor end their TLS.
-                self._pid = os.getpid()
-                self._idle = []
             if self._idle:
                 return self._idle.pop()
         return None
 
     def _keep(self, connection):
+        self._fork_guard.enter()
         with self._lock:
             if len(self._idle) < IDLE_CONNECTIONS_MAX:
                 self._idle.append(connection)
