@@ -13,7 +13,7 @@ import support
 from fake_mesh import Mesh, await_that
 
 import perigee
-from perigee import AsyncTasks, CloudFunction, FutureTask, _submission, as_completed
+from perigee import AsyncTasks, CloudFunction, FutureTask, _follower, _submission, as_completed
 from perigee._wakeup import wait_for
 
 os.environ['PERIGEE_PROGRESS'] = '0'
@@ -445,6 +445,105 @@ class Waiting(unittest.TestCase):
         finally:
             os.close(reader)
             os.close(writer)
+
+
+class ShortTimeouts(WithMesh):
+    def look_for(self, seconds):
+        self.addCleanup(setattr, _follower, 'LOOK_SECONDS', _follower.LOOK_SECONDS)
+        _follower.LOOK_SECONDS = seconds
+
+    def poll(self, look, seconds=20):
+        """Looks without waiting until there is something; returns it."""
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            found = look()
+            if found:
+                return found
+            time.sleep(0.01)
+        raise AssertionError('nothing within %d s' % seconds)
+
+    def test_a_look_finds_what_has_ended(self):
+        self.mesh.delay_seconds = 0.06
+        tasks = self.make().map(range(300))
+        self.assertEqual(perigee.wait(tasks, timeout=0), (set(tasks), set()))
+        for timeout in (0, 0.01):
+            client = AsyncTasks(self.mesh.url, 'secret')
+            self.addCleanup(client.close)
+            self.assertEqual(client.create_function(square)(5).get_result(timeout=timeout), 25)
+
+    def test_looks_for_longer_than_the_mesh_may_be_away_are_no_failure(self):
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=0.2)
+        self.mesh.holds = True
+        task = self.make()(5)
+        until = time.time() + 0.6
+        while time.time() < until:
+            self.assertEqual(perigee.wait([task], timeout=0), (set(), set([task])))
+            with self.assertRaises(perigee.TimeoutError):
+                task.get_result(timeout=0)
+        self.mesh.release()
+        self.assertEqual(self.poll(lambda: perigee.wait([task], timeout=0).done), set([task]))
+        self.assertEqual(len(self.mesh.find_requests('/v1/outcomes')), 1)
+
+    def test_looks_at_a_mesh_that_was_away_find_it_again(self):
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=0.2)
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.mesh.fail('outcomes', 'drop', 30)
+        for _ in range(20):
+            self.assertEqual(perigee.wait([task], timeout=0), (set(), set([task])))
+            time.sleep(0.02)
+        self.mesh.release()
+        self.assertEqual(self.poll(lambda: perigee.wait([task], timeout=0).done), set([task]))
+
+    def test_a_stream_that_is_slow_to_open_is_not_begun_anew_by_each_look(self):
+        self.look_for(0.05)
+        task = self.make()(5)
+        self.mesh.delay_seconds = 0.5
+        self.poll(lambda: perigee.wait([task], timeout=0).done)
+        self.assertEqual(task.result, 25)
+        self.assertEqual(len(self.mesh.find_requests('/v1/outcomes')), 1)
+
+    def test_several_meshes_that_are_far_away(self):
+        clients = [self.at]
+        other_mesh = Mesh()
+        self.addCleanup(other_mesh.close)
+        clients.append(AsyncTasks(other_mesh.url, 'secret'))
+        self.addCleanup(clients[1].close)
+        tasks = [client.create_function(square)(5) for client in clients]
+        for mesh in (self.mesh, other_mesh):
+            mesh.delay_seconds = 0.1
+        self.assertEqual(perigee.wait(tasks, timeout=0), (set(tasks), set()))
+        tasks = [client.create_function(square)(6) for client in clients]
+        self.assertEqual(len(list(as_completed(tasks, timeout=20))), 2)
+
+    def test_one_of_several_meshes_that_is_gone_is_said(self):
+        other_mesh = Mesh()
+        self.addCleanup(other_mesh.close)
+        other = AsyncTasks(other_mesh.url, 'secret')
+        self.addCleanup(other.close)
+        self.mesh.holds = other_mesh.holds = True
+        tasks = [self.make()(5), other.create_function(square)(5)]
+        other._transport.settings = other._transport.settings._replace(retry_seconds=0.5)
+        other_mesh.close()
+        with self.assertRaises(perigee.UnreachableError):
+            list(as_completed(tasks, timeout=30))
+
+    def test_a_stream_that_fell_silent_is_given_up_by_looks_too(self):
+        self.at._follower._silence_seconds = 0.2
+        self.mesh.heartbeat_seconds = 60
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.poll(lambda: perigee.wait([task], timeout=0).done
+                  or len(self.mesh.find_requests('/v1/outcomes')) > 1)
+
+    def test_a_look_at_a_mesh_that_does_not_answer_is_short(self):
+        self.look_for(0.2)
+        task = self.make()(5)
+        self.mesh.delay_seconds = 3
+        began = time.time()
+        with self.assertRaises(perigee.TimeoutError):
+            task.get_result(timeout=0)
+        self.assertLess(time.time() - began, 2.5)
 
 
 class Threads(WithMesh):

@@ -100,22 +100,21 @@ class Transport(object):
         """Sends a request without waiting for the answer; `Exchange.finish` does."""
         return Exchange(self, method, path, body, headers)
 
-    def open_stream(self, path, deadline):
-        """Starts ``GET path`` on a connection of its own; returns it and the `Response`.
+    def start_stream(self, path, deadline):
+        """Asks for ``GET path`` on a connection of its own; returns the `AwaitedStream`.
 
         Raises
         ------
-        ConnectionLost, TimedOut, PerigeeError
+        ConnectionLost
+            Also when the deadline has passed.
         """
         connection = self._connect(deadline)
         try:
             connection.send(self._head('GET', path, b'', ()), b'', _sooner(deadline, SILENCE_SECONDS))
-            response = connection.read_response(_sooner(deadline, SILENCE_SECONDS))
-            if response.status != 200:
-                answer = Answer(response.status, response.headers, response.read_all(SILENCE_SECONDS))
-                raise _refusal(answer)
-            self._has_answered = True
-            return connection, response
+            return AwaitedStream(self, connection, path)
+        except TimedOut:
+            connection.close()
+            raise ConnectionLost('the coordinator fell silent')
         except BaseException:
             connection.close()
             raise
@@ -168,6 +167,42 @@ class Transport(object):
             fields.append(('Content-Length', str(len(body))))
         fields.extend(headers)
         return encode_head(method, self._address.prefix + path, fields)
+
+
+class AwaitedStream(object):
+    """A stream that was asked for and may not have answered yet."""
+
+    def __init__(self, transport, connection, path):
+        self.path = path
+        self.connection = connection
+        self._transport = transport
+        self._lost_at = monotonic() + SILENCE_SECONDS
+
+    def finish(self, deadline):
+        """Waits for the answer; returns the `Response`.
+
+        Raises
+        ------
+        TimedOut
+            The deadline has passed: it can be waited for again.
+        ConnectionLost, PerigeeError
+        """
+        until = self._lost_at if deadline is None else min(deadline, self._lost_at)
+        try:
+            response = self.connection.read_response(until)
+            if response.status != 200:
+                raise _refusal(Answer(response.status, response.headers,
+                                      response.read_all(SILENCE_SECONDS)))
+            self._transport._has_answered = True
+            return response
+        except TimedOut:
+            if monotonic() < self._lost_at:
+                raise
+            self.connection.close()
+            raise ConnectionLost('the coordinator fell silent')
+        except BaseException:
+            self.connection.close()
+            raise
 
 
 class Exchange(object):
@@ -302,6 +337,8 @@ class Retry(object):
         self._seconds = seconds
         self._since = None
         self._pause_seconds = BACKOFF_SECONDS
+        # When the present pause is over.
+        self._due_at = None
 
     def after_loss(self, error, deadline=None):
         """Pauses after a lost connection, until ``deadline`` at most.
@@ -336,16 +373,29 @@ class Retry(object):
             self._since = monotonic()
         return monotonic() - self._since >= self._seconds
 
+    def pause(self, deadline=None):
+        """The rest of the present pause.
+
+        Raises
+        ------
+        TimedOut
+            The deadline comes first; the rest is for the next time.
+        """
+        if self._due_at is None:
+            return
+        seconds = self._due_at - monotonic()
+        if deadline is not None and deadline < self._due_at:
+            time.sleep(max(deadline - monotonic(), 0.0))
+            raise TimedOut()
+        time.sleep(max(seconds, 0.0))
+        self._due_at = None
+
     def _pause(self, seconds, reason, deadline=None):
-        if deadline is not None:
-            left = deadline - monotonic()
-            if left <= 0:
-                raise TimedOut()
-            seconds = min(seconds, left)
         _log.info('trying again in %.2f s: %s', seconds, reason)
         # Jitter keeps a thousand clients from coming back in step.
-        time.sleep(seconds * (0.5 + random.random() / 2))
+        self._due_at = monotonic() + seconds * (0.5 + random.random() / 2)
         self._pause_seconds = min(self._pause_seconds * 2, BACKOFF_SECONDS_MAX)
+        self.pause(deadline)
 
 
 def _checked(answer):

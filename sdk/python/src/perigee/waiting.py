@@ -114,22 +114,27 @@ def _in_order(tasks, deadline, timeout, bar):
         yield task
     sources = [_Source(group) for group in by_client.values()]
     while sources:
+        is_idle = True
         for source in sources:
             turn = deadline if len(sources) == 1 else monotonic() + TURN_SECONDS
-            for task in reading_ahead(_take(source, turn, deadline, timeout, bar)):
+            taken = _take(source, turn, bar)
+            is_idle = is_idle and not taken
+            for task in reading_ahead(taken):
                 yield task
         sources = [source for source in sources if source.waiting]
+        # Not before each has had its turn: what has ended by now is found.
+        if is_idle and sources and deadline is not None and monotonic() >= deadline:
+            count = sum(len(source.waiting) for source in sources)
+            raise TimeoutError('%d of the tasks are not done after %g s.' % (count, timeout),
+                               fix='wait longer, or ask `scripts/perigee task ID` why')
 
 
-def _take(source, turn, deadline, timeout, bar):
+def _take(source, turn, bar):
     """What one source has ready, after waiting for it until the end of its turn."""
     try:
         return source.take(turn, explain=bar is None)
     except TimedOut:
-        if deadline is None or monotonic() < deadline:
-            return []
-        raise TimeoutError('%d of the tasks are not done after %g s.' % (len(source.waiting), timeout),
-                           fix='wait longer, or ask `scripts/perigee task ID` why')
+        return []
     except KeyboardInterrupt:
         say_interrupted(list(source.waiting.values()))
         raise
