@@ -13,7 +13,7 @@ import support
 from fake_mesh import Mesh, await_that
 
 import perigee
-from perigee import AsyncTasks, CloudFunction, FutureTask, _follower, _submission, as_completed
+from perigee import AsyncTasks, CloudFunction, FutureTask, _submission, _transport, as_completed
 from perigee._wakeup import wait_for
 
 os.environ['PERIGEE_PROGRESS'] = '0'
@@ -449,8 +449,8 @@ class Waiting(unittest.TestCase):
 
 class ShortTimeouts(WithMesh):
     def look_for(self, seconds):
-        self.addCleanup(setattr, _follower, 'LOOK_SECONDS', _follower.LOOK_SECONDS)
-        _follower.LOOK_SECONDS = seconds
+        self.addCleanup(setattr, _transport, 'LOOK_SECONDS', _transport.LOOK_SECONDS)
+        _transport.LOOK_SECONDS = seconds
 
     def poll(self, look, seconds=20):
         """Looks without waiting until there is something; returns it."""
@@ -535,6 +535,21 @@ class ShortTimeouts(WithMesh):
         task = self.make()(5)
         self.poll(lambda: perigee.wait([task], timeout=0).done
                   or len(self.mesh.find_requests('/v1/outcomes')) > 1)
+
+    def test_hold_while_the_mesh_is_away(self):
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=20)
+        self.mesh.close()
+        began = time.time()
+        # A new client's futures have all to learn, and share nothing that is known here.
+        for wait in (lambda again: again.get_result(timeout=0.2), lambda again: again.wait(timeout=0.2),
+                     lambda again: next(as_completed([again], timeout=0.2))):
+            with self.assertRaises(perigee.TimeoutError):
+                wait(FutureTask(task.guid, task.tuid, client=self.at))
+        again = FutureTask(task.guid, task.tuid, client=self.at)
+        self.assertEqual(perigee.wait([again], timeout=0.2), (set(), set([again])))
+        self.assertLess(time.time() - began, 10)
 
     def test_a_look_at_a_mesh_that_does_not_answer_is_short(self):
         self.look_for(0.2)

@@ -18,14 +18,12 @@ from perigee._fork import ForkGuard
 from perigee._lost import ConnectionLost, TimedOut
 from perigee._outcome import RECORD_HEAD
 from perigee._payload import INLINE_BYTES_MAX
+from perigee._transport import look_until
 from perigee._wakeup import thread_waker, wait_for
 from perigee.errors import PerigeeError
 
 #: The coordinator sends a heartbeat every 5 s: after four missed ones the stream is dead.
 STREAM_SILENCE_SECONDS = 20.0
-#: For so long a wait may open the stream and hear what has ended, however short its timeout: one that
-#: only ever looks would learn nothing else.
-LOOK_SECONDS = 1.0
 #: More groups than this are not named in the request; the whole namespace is followed instead.
 GROUPS_NAMED_MAX = 200
 #: Outcomes kept for batches whose answer has not come yet.
@@ -199,7 +197,7 @@ class Follower(object):
         deadline : float or None
             By `monotonic`. What has ended by now is found all the same when it has passed.
         notice : object, optional
-            Has ``next_at`` (by `monotonic`) and ``tick()``, called about then while the wait lasts.
+            Has ``next_at`` (by `monotonic`) and ``tick(deadline)``, called about then while the wait lasts.
 
         Raises
         ------
@@ -212,7 +210,7 @@ class Follower(object):
             return
         self._fork_guard.enter()
         watch.waker = thread_waker()
-        opens_until = None if deadline is None else max(deadline, monotonic() + LOOK_SECONDS)
+        opens_until = look_until(deadline).deadline
         self._add(watch)
         try:
             while not watch.ready:
@@ -225,8 +223,8 @@ class Follower(object):
                     if deadline is not None and monotonic() >= deadline and (
                             self._stream is None or monotonic() >= ends_at):
                         raise
-                if notice is not None and monotonic() >= notice.next_at:
-                    notice.tick()
+                if notice is not None and not watch.ready and monotonic() >= notice.next_at:
+                    notice.tick(deadline)
         finally:
             self._remove(watch)
 
