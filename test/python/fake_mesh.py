@@ -164,7 +164,9 @@ class Mesh(object):
         with self.lock:
             self.requests.append('%s %s' % (method, target))
             action = self._take_fault('%s %s' % (method, target))
-        time.sleep(self.delay_seconds)
+        until = time.time() + self.delay_seconds
+        while time.time() < until and not self._closed:
+            time.sleep(min(0.02, self.delay_seconds))
         if action == 'drop':
             return False
         if isinstance(action, tuple):

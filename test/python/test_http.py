@@ -99,7 +99,7 @@ class Connecting(unittest.TestCase):
                                             for family, place in places]
 
     def reach(self):
-        connected = connect(self.address, monotonic() + 4)
+        connected = connect(self.address, monotonic() + 2)
         self.addCleanup(connected.close)
         return connected.getpeername()
 

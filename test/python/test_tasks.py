@@ -537,6 +537,7 @@ class ShortTimeouts(WithMesh):
                   or len(self.mesh.find_requests('/v1/outcomes')) > 1)
 
     def test_hold_while_the_mesh_is_away(self):
+        self.look_for(0.2)
         self.mesh.holds = True
         task = self.make()(5)
         self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=20)
@@ -554,11 +555,11 @@ class ShortTimeouts(WithMesh):
     def test_a_look_at_a_mesh_that_does_not_answer_is_short(self):
         self.look_for(0.2)
         task = self.make()(5)
-        self.mesh.delay_seconds = 3
+        self.mesh.delay_seconds = 20
         began = time.time()
         with self.assertRaises(perigee.TimeoutError):
             task.get_result(timeout=0)
-        self.assertLess(time.time() - began, 2.5)
+        self.assertLess(time.time() - began, 10)
 
 
 class Threads(WithMesh):
