@@ -35,6 +35,8 @@ class Mesh(object):
         self.outcomes = []
         self.requests = []
         self.heartbeat_seconds = 0.2
+        # Before each answer, for a mesh that is far away.
+        self.delay_seconds = 0.0
         # Held tasks do not run until `release`.
         self.holds = False
         self.held = []
@@ -162,6 +164,9 @@ class Mesh(object):
         with self.lock:
             self.requests.append('%s %s' % (method, target))
             action = self._take_fault('%s %s' % (method, target))
+        until = time.time() + self.delay_seconds
+        while time.time() < until and not self._closed:
+            time.sleep(min(0.02, self.delay_seconds))
         if action == 'drop':
             return False
         if isinstance(action, tuple):
@@ -383,13 +388,15 @@ class Mesh(object):
             self._streams = list(self._streams) + [sock]
         sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/x-perigee-outcomes\r\n'
                      b'Transfer-Encoding: chunked\r\n\r\n')
-        position, sent = after, 0
+        position, said_latest = after, False
         while not self._closed:
             with self.lock:
                 fresh = [entry for entry in self.outcomes[position:]]
-                if not fresh:
+                if not fresh and said_latest:
                     self.changed.wait(self.heartbeat_seconds)
                     fresh = self.outcomes[position:]
+            # A heartbeat follows what was there already, at once.
+            said_latest = said_latest or not fresh
             data = b''
             for number, group_id, record in fresh:
                 position = number
@@ -405,7 +412,6 @@ class Mesh(object):
                 return
             middle = len(data) // 2 + 1
             sock.sendall(chunk(data[:middle]) + (chunk(data[middle:]) if data[middle:] else b''))
-            sent += 1
 
 
 def chunk(data):

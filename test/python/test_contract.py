@@ -318,9 +318,9 @@ class OnARealMesh(unittest.TestCase):
         puts = []
         start = again._transport.start
 
-        def note(method, path, body=b'', headers=()):
+        def note(method, path, body=b'', *rest):
             puts.append((method, len(body)))
-            return start(method, path, body, headers)
+            return start(method, path, body, *rest)
         again._transport.start = note
         again.create_function(inside, include_data=[path])
         self.assertLess(max(length for _, length in puts), 1024 * 1024)

@@ -1,11 +1,14 @@
 """Bodies arrive cut anywhere; heads come from strangers."""
+import errno
+import socket
 import unittest
 
 import support  # noqa: F401 - puts the SDK on the path
 
-from perigee import _msgpack
+from perigee import _connect, _msgpack
 from perigee._body import ChunkedDecoder, LengthDecoder
-from perigee._connect import Address
+from perigee._compat import monotonic
+from perigee._connect import Address, connect
 from perigee._http import encode_head
 from perigee._lost import ConnectionLost
 from perigee.errors import ConfigError, PerigeeError
@@ -73,6 +76,66 @@ class Heads(unittest.TestCase):
             with self.assertRaises(ConfigError) as caught:
                 Address(url)
             self.assertIn('http://', caught.exception.fix)
+
+
+class Connecting(unittest.TestCase):
+    def setUp(self):
+        self.addCleanup(setattr, socket, 'getaddrinfo', socket.getaddrinfo)
+        self.addCleanup(setattr, socket, 'socket', socket.socket)
+        listener = self.listen('127.0.0.1', 5)
+        self.place = listener.getsockname()
+        self.address = Address('http://mesh.example:%d' % self.place[1])
+
+    def listen(self, host, backlog):
+        listener = socket.socket()
+        self.addCleanup(listener.close)
+        listener.bind((host, 0))
+        listener.listen(backlog)
+        return listener
+
+    def resolve_to(self, *places):
+        """Each a family and an address of it."""
+        socket.getaddrinfo = lambda *args: [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', place)
+                                            for family, place in places]
+
+    def reach(self):
+        connected = connect(self.address, monotonic() + 2)
+        self.addCleanup(connected.close)
+        return connected.getpeername()
+
+    def test_an_address_that_swallows_everything_leaves_time_for_the_next_and_is_passed_over_then(self):
+        # Nobody accepts, and its queue is full.
+        hole = self.listen('127.0.0.1', 0)
+        for _ in range(4):
+            filler = socket.socket()
+            self.addCleanup(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        self.resolve_to((socket.AF_INET, hole.getsockname()), (socket.AF_INET, self.place))
+        tried = []
+        finish_connect = _connect._finish_connect
+        self.addCleanup(setattr, _connect, '_finish_connect', finish_connect)
+        _connect._finish_connect = lambda sock, place, until: (
+            tried.append(place), finish_connect(sock, place, until))
+        self.assertEqual(self.reach(), self.place)
+        self.assertEqual(self.reach(), self.place)
+        self.assertEqual(tried, [hole.getsockname(), self.place, self.place])
+
+    def test_a_kernel_without_a_family_is_no_obstacle_to_the_others(self):
+        make_socket = socket.socket
+
+        def refuse(family=socket.AF_INET, *args, **options):
+            if family == socket.AF_INET6:
+                raise socket.error(errno.EAFNOSUPPORT, 'Address family not supported by protocol')
+            return make_socket(family, *args, **options)
+        socket.socket = refuse
+        there = (socket.AF_INET6, ('::1', self.place[1], 0, 0))
+        self.resolve_to(there, (socket.AF_INET, self.place))
+        self.assertEqual(self.reach(), self.place)
+        self.resolve_to(there)
+        with self.assertRaises(ConnectionLost) as caught:
+            self.reach()
+        self.assertIn('not supported', str(caught.exception))
 
 
 class Msgpack(unittest.TestCase):

@@ -9,6 +9,7 @@ from fake_mesh import Mesh
 
 import perigee
 from perigee import _progress
+from perigee._compat import monotonic
 from perigee._progress import Bar, Reason
 
 
@@ -41,9 +42,10 @@ class Progress(unittest.TestCase):
         sys.stderr = Stream(is_terminal)
         return sys.stderr
 
-    def waiting_task(self):
-        mesh = Mesh()
-        self.addCleanup(mesh.close)
+    def waiting_task(self, mesh=None):
+        if mesh is None:
+            mesh = Mesh()
+            self.addCleanup(mesh.close)
         mesh.holds = True
         at = perigee.AsyncTasks(mesh.url, 'secret')
         self.addCleanup(at.close)
@@ -78,6 +80,19 @@ class Progress(unittest.TestCase):
             self.waiting_task().get_result(timeout=0.5)
         self.assertEqual(stream.text, '\r\x1b[Kqueued: no node yet\r\x1b[K')
 
+    def test_asking_for_the_reason_holds_up_no_timeout_when_the_mesh_is_away(self):
+        self.show(True)
+        mesh = Mesh()
+        self.addCleanup(mesh.close)
+        task = self.waiting_task(mesh)
+        settings = task.client._transport.settings
+        task.client._transport.settings = settings._replace(retry_seconds=20)
+        mesh.close()
+        began = monotonic()
+        with self.assertRaises(perigee.TimeoutError):
+            task.get_result(timeout=0.5)
+        self.assertLess(monotonic() - began, 8)
+
     def test_a_wait_off_a_terminal_is_silent(self):
         stream = self.show(False)
         with self.assertRaises(perigee.TimeoutError):
@@ -104,7 +119,7 @@ class Progress(unittest.TestCase):
     def test_a_reason_that_cannot_be_had_is_not_said(self):
         stream = self.show(True)
 
-        def explain():
+        def explain(bounds):
             raise perigee.ServerError('broken')
         reason = Reason(explain)
         reason.tick()

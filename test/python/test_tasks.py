@@ -13,7 +13,7 @@ import support
 from fake_mesh import Mesh, await_that
 
 import perigee
-from perigee import AsyncTasks, CloudFunction, FutureTask, _submission, as_completed
+from perigee import AsyncTasks, CloudFunction, FutureTask, _submission, _transport, as_completed
 from perigee._wakeup import wait_for
 
 os.environ['PERIGEE_PROGRESS'] = '0'
@@ -447,6 +447,121 @@ class Waiting(unittest.TestCase):
             os.close(writer)
 
 
+class ShortTimeouts(WithMesh):
+    def look_for(self, seconds):
+        self.addCleanup(setattr, _transport, 'LOOK_SECONDS', _transport.LOOK_SECONDS)
+        _transport.LOOK_SECONDS = seconds
+
+    def poll(self, look, seconds=20):
+        """Looks without waiting until there is something; returns it."""
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            found = look()
+            if found:
+                return found
+            time.sleep(0.01)
+        raise AssertionError('nothing within %d s' % seconds)
+
+    def test_a_look_finds_what_has_ended(self):
+        self.mesh.delay_seconds = 0.06
+        tasks = self.make().map(range(300))
+        self.assertEqual(perigee.wait(tasks, timeout=0), (set(tasks), set()))
+        for timeout in (0, 0.01):
+            client = AsyncTasks(self.mesh.url, 'secret')
+            self.addCleanup(client.close)
+            self.assertEqual(client.create_function(square)(5).get_result(timeout=timeout), 25)
+
+    def test_looks_for_longer_than_the_mesh_may_be_away_are_no_failure(self):
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=0.2)
+        self.mesh.holds = True
+        task = self.make()(5)
+        until = time.time() + 0.6
+        while time.time() < until:
+            self.assertEqual(perigee.wait([task], timeout=0), (set(), set([task])))
+            with self.assertRaises(perigee.TimeoutError):
+                task.get_result(timeout=0)
+        self.mesh.release()
+        self.assertEqual(self.poll(lambda: perigee.wait([task], timeout=0).done), set([task]))
+        self.assertEqual(len(self.mesh.find_requests('/v1/outcomes')), 1)
+
+    def test_looks_at_a_mesh_that_was_away_find_it_again(self):
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=0.2)
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.mesh.fail('outcomes', 'drop', 30)
+        for _ in range(20):
+            self.assertEqual(perigee.wait([task], timeout=0), (set(), set([task])))
+            time.sleep(0.02)
+        self.mesh.release()
+        self.assertEqual(self.poll(lambda: perigee.wait([task], timeout=0).done), set([task]))
+
+    def test_a_stream_that_is_slow_to_open_is_not_begun_anew_by_each_look(self):
+        self.look_for(0.05)
+        task = self.make()(5)
+        self.mesh.delay_seconds = 0.5
+        self.poll(lambda: perigee.wait([task], timeout=0).done)
+        self.assertEqual(task.result, 25)
+        self.assertEqual(len(self.mesh.find_requests('/v1/outcomes')), 1)
+
+    def test_several_meshes_that_are_far_away(self):
+        clients = [self.at]
+        other_mesh = Mesh()
+        self.addCleanup(other_mesh.close)
+        clients.append(AsyncTasks(other_mesh.url, 'secret'))
+        self.addCleanup(clients[1].close)
+        tasks = [client.create_function(square)(5) for client in clients]
+        for mesh in (self.mesh, other_mesh):
+            mesh.delay_seconds = 0.1
+        self.assertEqual(perigee.wait(tasks, timeout=0), (set(tasks), set()))
+        tasks = [client.create_function(square)(6) for client in clients]
+        self.assertEqual(len(list(as_completed(tasks, timeout=20))), 2)
+
+    def test_one_of_several_meshes_that_is_gone_is_said(self):
+        other_mesh = Mesh()
+        self.addCleanup(other_mesh.close)
+        other = AsyncTasks(other_mesh.url, 'secret')
+        self.addCleanup(other.close)
+        self.mesh.holds = other_mesh.holds = True
+        tasks = [self.make()(5), other.create_function(square)(5)]
+        other._transport.settings = other._transport.settings._replace(retry_seconds=0.5)
+        other_mesh.close()
+        with self.assertRaises(perigee.UnreachableError):
+            list(as_completed(tasks, timeout=30))
+
+    def test_a_stream_that_fell_silent_is_given_up_by_looks_too(self):
+        self.at._follower._silence_seconds = 0.2
+        self.mesh.heartbeat_seconds = 60
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.poll(lambda: perigee.wait([task], timeout=0).done
+                  or len(self.mesh.find_requests('/v1/outcomes')) > 1)
+
+    def test_hold_while_the_mesh_is_away(self):
+        self.look_for(0.2)
+        self.mesh.holds = True
+        task = self.make()(5)
+        self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=20)
+        self.mesh.close()
+        began = time.time()
+        # A new client's futures have all to learn, and share nothing that is known here.
+        for wait in (lambda again: again.get_result(timeout=0.2), lambda again: again.wait(timeout=0.2),
+                     lambda again: next(as_completed([again], timeout=0.2))):
+            with self.assertRaises(perigee.TimeoutError):
+                wait(FutureTask(task.guid, task.tuid, client=self.at))
+        again = FutureTask(task.guid, task.tuid, client=self.at)
+        self.assertEqual(perigee.wait([again], timeout=0.2), (set(), set([again])))
+        self.assertLess(time.time() - began, 10)
+
+    def test_a_look_at_a_mesh_that_does_not_answer_is_short(self):
+        self.look_for(0.2)
+        task = self.make()(5)
+        self.mesh.delay_seconds = 20
+        began = time.time()
+        with self.assertRaises(perigee.TimeoutError):
+            task.get_result(timeout=0)
+        self.assertLess(time.time() - began, 10)
+
+
 class Threads(WithMesh):
     def test_many_threads_share_one_stream(self):
         self.mesh.holds = True
@@ -486,18 +601,69 @@ class Threads(WithMesh):
         self.assertEqual(failures, [])
         self.assertEqual(self.at._follower._early, {})
 
-    def test_a_forked_child_has_connections_of_its_own(self):
-        function = self.make()
-        self.assertEqual(function(3).result, 9)
+    def fork(self, work):
+        """Starts a child that does the work, and ends well when that is true."""
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                status = 0 if function(4).get_result(timeout=20) == 16 else 2
+                # One that hangs ends, too.
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(60)
+                status = 0 if work() else 2
             finally:
                 os._exit(status)
-        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        return child
+
+    def assert_ended_well(self, children):
+        self.assertEqual([os.waitpid(child, 0)[1] for child in children], [0] * len(children))
+
+    def test_forked_children_have_connections_of_their_own_and_leave_the_parents_alone(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+        self.mesh.holds = True
+        shared = function(6)
+        with self.assertRaises(perigee.TimeoutError):
+            shared.get_result(timeout=0.1)
+        self.mesh.release()
+        stream = self.at._follower._stream
+
+        def call(first):
+            values = [function(x).get_result(timeout=20) for x in range(first, first + 10)]
+            return values == [x * x for x in range(first, first + 10)] and shared.get_result(timeout=20) == 36
+        children = [self.fork(lambda: call(first)) for first in (100, 200, 300, 400)]
+        self.assertTrue(call(500))
+        self.assert_ended_well(children)
+        self.assertTrue(call(600))
+        self.assertIs(self.at._follower._stream, stream)
+
+    def test_a_child_forked_while_another_thread_holds_the_locks_is_not_held_up(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+        follower, transport = self.at._follower, self.at._transport
+        held = [follower._lock, follower._reading, transport._lock]
+        for lock in held:
+            lock.acquire()
+        child = self.fork(lambda: function(4).get_result(timeout=20) == 16)
+        for lock in held:
+            lock.release()
+        self.assert_ended_well([child])
         self.assertEqual(function(5).get_result(timeout=20), 25)
+
+    def test_many_threads_of_a_forked_child_wait_at_once(self):
+        function = self.make()
+        self.assertEqual(function(3).result, 9)
+
+        def work():
+            values = {}
+            threads = [threading.Thread(target=lambda x=x: values.update({x: function(x).get_result(timeout=20)}))
+                       for x in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            return values == dict((x, x * x) for x in range(8))
+        self.assert_ended_well([self.fork(work)])
 
 
 class Faults(WithMesh):

@@ -27,6 +27,8 @@ class Address(object):
         self.port = parts.port or (443 if self.is_tls else 80)
         self.prefix = parts.path.rstrip('/')
         self.netloc = parts.netloc.rpartition('@')[2]
+        # Which of the host's addresses was reached last: the first one to try.
+        self.reached_place = None
         self._ca_path = ca_path
         self._context = None
 
@@ -60,18 +62,28 @@ def connect(address, deadline):
         places = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM)
     except (socket.error, OSError) as error:
         raise ConnectionLost('%s cannot be resolved: %s' % (address.host, error))
-    for family, kind, protocol, _, place in places:
-        sock = socket.socket(family, kind, protocol)
+    places.sort(key=lambda found: found[4] != address.reached_place)
+    for position, (family, kind, protocol, _, place) in enumerate(places):
+        # One that swallows what it is sent must leave time for the others.
+        left = deadline - monotonic()
+        until = monotonic() + left / (len(places) - position)
+        sock = None
         try:
+            # A kernel without IPv6 refuses this already.
+            sock = socket.socket(family, kind, protocol)
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _finish_connect(sock, place, deadline)
-            return _start_tls(sock, address, deadline) if address.is_tls else sock
+            _finish_connect(sock, place, until)
+            connected = _start_tls(sock, address, until) if address.is_tls else sock
+            address.reached_place = place
+            return connected
         except (socket.error, OSError) as error:
             failure = error
-            sock.close()
+            if sock is not None:
+                sock.close()
         except BaseException:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise
     raise ConnectionLost('%s:%d: %s' % (address.host, address.port, failure))
 

@@ -10,13 +10,15 @@ A record that comes twice changes nothing.
 import struct
 import threading
 import weakref
-from collections import deque
+from collections import deque, namedtuple
 
 from perigee._batch import Batch
 from perigee._compat import monotonic
+from perigee._fork import ForkGuard
 from perigee._lost import ConnectionLost, TimedOut
 from perigee._outcome import RECORD_HEAD
 from perigee._payload import INLINE_BYTES_MAX
+from perigee._transport import look_until
 from perigee._wakeup import thread_waker, wait_for
 from perigee.errors import PerigeeError
 
@@ -31,6 +33,9 @@ RECORD_BYTES_MAX = 32 * 1024 * 1024
 
 _LENGTH = struct.Struct('>I')
 _KIND_OUTCOME = 0
+
+# Until when one step of a wait may read, open the stream, and pause after a loss; None is without end.
+_Limits = namedtuple('_Limits', 'read open pause')
 
 
 class Watch(object):
@@ -51,6 +56,10 @@ class Watch(object):
         self.pending_count = 0
         # Deliveries of the follower that it has seen, or whose records it has looked for.
         self.deliveries = None
+        # Since the stream was lost while this one waited for it, and how often it had been opened until then.
+        # Of each wait's own: losses that an earlier wait saw, and its end, say nothing of the mesh now.
+        self.retry = None
+        self.retry_openings = 0
         for batch, index in tasks:
             indexes = self._pending.setdefault(batch.number, set())
             if index not in indexes:
@@ -89,28 +98,44 @@ class Follower(object):
     def __init__(self, transport, silence_seconds=STREAM_SILENCE_SECONDS):
         self._transport = transport
         self._silence_seconds = silence_seconds
-        # Held by the thread that reads the stream, while it does.
-        self._reading = threading.Lock()
-        # Guards what follows; never held while waiting for anything.
-        self._lock = threading.Lock()
         self._batches = weakref.WeakValueDictionary()
-        self._watches = []
         self._deliveries = 0
         self._stream = None
-        self._must_restart = True
         # Everything of `_groups` up to this number has been delivered.
         self._position = 0
         # Where the present stream began; what came before it may never have been delivered.
         self._origin = 0
         self._groups = frozenset()
-        # Since the stream was lost; None while it is well.
-        self._retry = None
+        # How often a stream was opened.
+        self._openings = 0
+        # A stream that was asked for and has not answered yet.
+        self._awaited = None
+        self._fork_guard = ForkGuard(self._start_anew)
+        self._start_anew()
+
+    def _start_anew(self):
+        # Held by the thread that reads the stream, while it does.
+        self._reading = threading.Lock()
+        # Guards what follows; never held while waiting for anything.
+        self._lock = threading.Lock()
+        self._watches = []
+        self._must_restart = True
         self._submissions = 0
         self._early = {}
         self._early_bytes = 0
+        # In a forked child: the stream is the parent's, which goes on reading it. Only our copy is closed.
+        self._drop_stream()
+        self._drop_awaited()
+        # The parent may have been amid a look through them, or a delivery.
+        batches = list(self._batches.values())
+        self._batches = weakref.WeakValueDictionary((batch.number, batch) for batch in batches)
+        self._deliveries += 1
+        for batch in batches:
+            batch.is_covered = False
 
     def get_batch(self, number):
         """The `Batch` of that number; the same one as long as somebody holds it."""
+        self._fork_guard.enter()
         with self._lock:
             batch = self._batches.get(number)
             if batch is None:
@@ -123,6 +148,7 @@ class Follower(object):
         ``is_ours``: between `begin_submission` and `end_submission`, for a batch sent there; what
         the stream has brought of it since has been kept.
         """
+        self._fork_guard.enter()
         with self._lock:
             if batch.submitted_after is not None:
                 return
@@ -141,19 +167,23 @@ class Follower(object):
 
     def keep_outcome(self, batch, index, outcome):
         """Keeps an outcome that was had in another way than by the stream."""
+        self._fork_guard.enter()
         with self._lock:
             batch.records.setdefault(index, outcome)
             self._deliveries += 1
 
     def begin_submission(self):
         """From now on outcomes of batches not known yet are kept: they may overtake the answer."""
+        self._fork_guard.enter()
         with self._lock:
             self._submissions += 1
 
     def end_submission(self):
         """The other end of `begin_submission`."""
+        self._fork_guard.enter()
         with self._lock:
-            self._submissions -= 1
+            # One that was begun in the parent may be ended in a forked child.
+            self._submissions = max(self._submissions - 1, 0)
             if self._submissions == 0:
                 self._early = {}
                 self._early_bytes = 0
@@ -165,9 +195,9 @@ class Follower(object):
         ----------
         watch : Watch
         deadline : float or None
-            By `monotonic`.
+            By `monotonic`. What has ended by now is found all the same when it has passed.
         notice : object, optional
-            Has ``next_at`` (by `monotonic`) and ``tick()``, called about then while the wait lasts.
+            Has ``next_at`` (by `monotonic`) and ``tick(deadline)``, called about then while the wait lasts.
 
         Raises
         ------
@@ -178,25 +208,37 @@ class Follower(object):
         """
         if watch.ready or watch.pending_count == 0:
             return
+        self._fork_guard.enter()
         watch.waker = thread_waker()
+        opens_until = look_until(deadline).deadline
         self._add(watch)
         try:
             while not watch.ready:
-                until = _sooner(deadline, notice.next_at if notice is not None else None)
+                ends_at = deadline if self._is_abreast() else opens_until
+                ticks_at = notice.next_at if notice is not None else None
                 try:
-                    self._read_or_sleep(watch, until, deadline)
+                    self._read_or_sleep(watch, _Limits(
+                        _sooner(ends_at, ticks_at), opens_until, _sooner(deadline, ticks_at)))
                 except TimedOut:
-                    if deadline is not None and monotonic() >= deadline:
+                    if deadline is not None and monotonic() >= deadline and (
+                            self._stream is None or monotonic() >= ends_at):
                         raise
-                if notice is not None and monotonic() >= notice.next_at:
-                    notice.tick()
+                if notice is not None and not watch.ready and monotonic() >= notice.next_at:
+                    notice.tick(deadline)
         finally:
             self._remove(watch)
 
     def close(self):
         """Ends the stream; the next wait opens it again where it was."""
+        self._fork_guard.enter()
         with self._lock:
             self._drop_stream()
+            self._drop_awaited()
+
+    def _is_abreast(self):
+        """Whether the stream brings what ends, and has brought what had ended before it was opened."""
+        stream = self._stream
+        return stream is not None and stream.is_abreast and not self._must_restart
 
     def _add(self, watch):
         with self._lock:
@@ -221,14 +263,14 @@ class Follower(object):
             others = list(self._watches)
         _wake(others, watch)
 
-    def _read_or_sleep(self, watch, until, deadline):
+    def _read_or_sleep(self, watch, limits):
         has_it = False
         try:
             has_it = self._reading.acquire(False)
             if has_it:
                 # It may have come between the caller's look and this.
                 if not watch.ready:
-                    self._read(watch, until, deadline)
+                    self._read(watch, limits)
                 return
         finally:
             if has_it:
@@ -238,29 +280,30 @@ class Follower(object):
                 _wake(others, watch)
         if watch.ready:
             return
-        seconds = None if until is None else until - monotonic()
+        seconds = None if limits.read is None else limits.read - monotonic()
         if seconds is not None and seconds <= 0:
             raise TimedOut()
         if wait_for([watch.waker.fileno()], [], seconds):
             watch.waker.clear()
 
-    def _read(self, watch, until, deadline):
+    def _read(self, watch, limits):
         """One read of the stream, which is opened first if need be."""
         if self._must_restart or self._stream is None:
-            self._restart(until, deadline)
+            self._restart(watch, limits)
         stream = self._stream
         if stream is None:
             return
         silent_at = stream.heard_at + self._silence_seconds
         try:
-            data = stream.response.read_some(_sooner(until, silent_at), watch.waker)
+            data = stream.response.read_some(_sooner(limits.read, silent_at), watch.waker)
             if data:
                 stream.heard_at = monotonic()
                 self._deliver(stream, data, watch)
             if stream.response.is_done:
                 raise ConnectionLost('the coordinator ended the stream')
         except TimedOut:
-            if until is not None and monotonic() >= until:
+            # First of all: who only ever looks would otherwise never see that the stream is dead.
+            if monotonic() < silent_at:
                 raise
             with self._lock:
                 self._drop_stream()
@@ -273,10 +316,12 @@ class Follower(object):
                 self._drop_stream()
             raise
 
-    def _restart(self, until, deadline):
-        if self._retry is None:
-            self._retry = self._transport.retrying()
+    def _restart(self, watch, limits):
         with_cursor = True
+        if watch.retry_openings != self._openings:
+            watch.retry = None
+        if watch.retry is not None:
+            watch.retry.pause(limits.pause)
         while True:
             with self._lock:
                 self._drop_stream()
@@ -284,19 +329,19 @@ class Follower(object):
             if groups is None:
                 return
             try:
-                connection, response = self._transport.open_stream(
-                    _path(groups, after if with_cursor else None), deadline)
+                connection, response = self._open(
+                    _path(groups, after if with_cursor else None), limits.open)
                 break
             except ConnectionLost as error:
-                self._retry.after_loss(error, until)
+                self._after_loss(watch, error, limits)
             except PerigeeError as error:
                 if error.code == 'cursor_expired' and with_cursor:
                     with_cursor = False
                 elif error.code in ('draining', 'queue_full', 'rate_limited'):
-                    self._retry.after_loss(error, until)
+                    self._after_loss(watch, error, limits)
                 else:
                     raise
-        self._retry = None
+        self._openings += 1
         with self._lock:
             for batch in self._batches.values():
                 if batch.submitted_after is not None:
@@ -309,6 +354,25 @@ class Follower(object):
             self._stream = _Stream(connection, response)
             self._must_restart = any(not batch.is_covered for watch in self._watches
                                      for batch in watch.unfinished_batches())
+
+    def _open(self, path, deadline):
+        """A stream's connection and answer. One that is not there in time is waited for the next time."""
+        awaited = self._awaited
+        if awaited is None or awaited.path != path:
+            self._drop_awaited()
+            awaited = self._transport.start_stream(path, deadline)
+        self._awaited = None
+        try:
+            response = awaited.finish(deadline)
+        except TimedOut:
+            self._awaited = awaited
+            raise
+        return awaited.connection, response
+
+    def _after_loss(self, watch, error, limits):
+        if watch.retry is None:
+            watch.retry, watch.retry_openings = self._transport.retrying(), self._openings
+        watch.retry.after_loss(error, limits.pause)
 
     def _plan(self):
         """The groups to follow and the number to follow them from; ``None, 0`` for none."""
@@ -346,7 +410,9 @@ class Follower(object):
                         if watch.offer(batch, index):
                             woken.add(watch)
                 else:
+                    # Everything that was recorded before it has been sent.
                     number, = struct.unpack_from('>Q', buffered, position + 1)
+                    stream.is_abreast = True
                 position += length
             self._position = max(self._position, number)
             stream.unread = buffered[position:]
@@ -368,6 +434,11 @@ class Follower(object):
         if stream is not None:
             stream.connection.close()
 
+    def _drop_awaited(self):
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited.connection.close()
+
 
 class _Stream(object):
     def __init__(self, connection, response):
@@ -376,6 +447,7 @@ class _Stream(object):
         self.heard_at = monotonic()
         # The beginning of a record whose end has not arrived.
         self.unread = b''
+        self.is_abreast = False
 
 
 def _path(groups, after):

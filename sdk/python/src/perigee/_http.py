@@ -190,12 +190,13 @@ class Response(object):
             self._connection.give_back(self._decoder.rest)
         return data
 
-    def read_all(self, silence_seconds):
-        """The rest of the body; `ConnectionLost` when nothing arrives for that long."""
+    def read_all(self, silence_seconds, deadline=None):
+        """The rest of the body; `ConnectionLost` when nothing arrives for that long, or by the deadline."""
         pieces = []
         while not self._decoder.is_done:
             try:
-                pieces.append(self.read_some(monotonic() + silence_seconds))
+                silent_at = monotonic() + silence_seconds
+                pieces.append(self.read_some(silent_at if deadline is None else min(silent_at, deadline)))
             except TimedOut:
                 raise ConnectionLost('the coordinator fell silent')
         return b''.join(pieces)

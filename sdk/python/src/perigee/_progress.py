@@ -3,12 +3,16 @@ import os
 import sys
 
 from perigee._compat import monotonic, native
+from perigee._lost import TimedOut
+from perigee._transport import Bounds
 from perigee.errors import PerigeeError
 
 #: A wait shorter than this is not explained.
 EXPLAIN_AFTER_SECONDS = 1.0
 #: Between two looks at the reason.
 EXPLAIN_EVERY_SECONDS = 2.0
+#: The wait is not held up for longer by asking.
+ASK_SECONDS = 1.0
 #: The bar is drawn at most so often.
 DRAW_EVERY_SECONDS = 0.1
 BAR_CELLS = 24
@@ -34,18 +38,20 @@ class Reason(object):
     """
 
     def __init__(self, explain):
-        """``explain``: called for the sentence; may raise `PerigeeError`."""
+        """``explain``: called with `Bounds` for the sentence; may raise `PerigeeError` and `TimedOut`."""
         self.next_at = monotonic() + EXPLAIN_AFTER_SECONDS
         self._explain = explain
         self._stream = sys.stderr
         self._on_terminal = _is_terminal(self._stream)
         self._last = ''
 
-    def tick(self):
-        """Asks for the reason and shows it."""
+    def tick(self, deadline=None):
+        """Asks for the reason, once and until the deadline, and shows it."""
+        until = monotonic() + ASK_SECONDS
         try:
-            sentence = native(self._explain() or '')
-        except PerigeeError:
+            bounds = Bounds(until if deadline is None else min(until, deadline), tries_once=True)
+            sentence = native(self._explain(bounds) or '')
+        except (PerigeeError, TimedOut):
             # The wait itself will meet what is wrong, and has more to say about it.
             sentence = ''
         self.next_at = monotonic() + EXPLAIN_EVERY_SECONDS

@@ -5,15 +5,16 @@ without harm, so a request whose answer was lost is simply sent again.
 """
 import json
 import logging
-import os
 import platform
 import random
 import sys
 import threading
 import time
+from collections import namedtuple
 
 from perigee._compat import monotonic, to_text
 from perigee._connect import Address
+from perigee._fork import ForkGuard
 from perigee._http import Connection, encode_head
 from perigee._lost import ConnectionLost, TimedOut
 from perigee._version import __version__
@@ -27,6 +28,9 @@ IDLE_CONNECTIONS_MAX = 4
 CONNECT_SECONDS = 10.0
 #: Without a byte, a request counts as lost.
 SILENCE_SECONDS = 60.0
+#: For so long a wait may ask the coordinator, however short its timeout: one that only ever looks would
+#: learn nothing else.
+LOOK_SECONDS = 1.0
 #: First and longest pause between two tries; each is twice the one before, give or take half.
 BACKOFF_SECONDS = 0.05
 BACKOFF_SECONDS_MAX = 2.0
@@ -34,6 +38,16 @@ BACKOFF_SECONDS_MAX = 2.0
 _RETRIED_STATUSES = (429, 502, 503, 504)
 _AGENT = 'perigee-python/%s %s/%s' % (
     __version__, platform.python_implementation(), '.'.join(map(str, sys.version_info[:3])))
+
+
+#: When a request is given up with `TimedOut`, by `monotonic`, and whether it is given up at the first loss.
+Bounds = namedtuple('Bounds', 'deadline tries_once')
+UNBOUNDED = Bounds(None, False)
+
+
+def look_until(deadline):
+    """The `Bounds` of a request made on behalf of a wait that ends then."""
+    return Bounds(None if deadline is None else max(deadline, monotonic() + LOOK_SECONDS), False)
 
 
 class Answer(object):
@@ -72,24 +86,25 @@ class Transport(object):
     def __init__(self, settings):
         self.settings = settings
         self._address = Address(settings.url, settings.ca_path)
-        self._lock = threading.Lock()
-        self._idle = []
-        self._pid = os.getpid()
         self._has_answered = False
+        self._fork_guard = ForkGuard(self._start_anew)
+        self._start_anew()
 
-    def request(self, method, path, body=b'', headers=()):
+    def request(self, method, path, body=b'', headers=(), bounds=UNBOUNDED):
         """Sends a request and returns its `Answer`.
 
         Raises
         ------
         PerigeeError
             The coordinator refused it, or could not be reached for as long as the settings say.
+        TimedOut
+            The deadline has passed; only where there is one.
         """
-        return self.start(method, path, body, headers).finish()
+        return self.start(method, path, body, headers, bounds).finish()
 
-    def get_json(self, path):
+    def get_json(self, path, bounds=UNBOUNDED):
         """The JSON value that ``GET path`` answers."""
-        return self.request('GET', path).json()
+        return self.request('GET', path, bounds=bounds).json()
 
     def send_json(self, method, path, value):
         """Sends a JSON value; returns the JSON value of the answer, None when it has no body."""
@@ -97,32 +112,32 @@ class Transport(object):
         answer = self.request(method, path, body, [('Content-Type', 'application/json')])
         return answer.json() if answer.body else None
 
-    def start(self, method, path, body=b'', headers=()):
+    def start(self, method, path, body=b'', headers=(), bounds=UNBOUNDED):
         """Sends a request without waiting for the answer; `Exchange.finish` does."""
-        return Exchange(self, method, path, body, headers)
+        return Exchange(self, method, path, body, headers, bounds)
 
-    def open_stream(self, path, deadline):
-        """Starts ``GET path`` on a connection of its own; returns it and the `Response`.
+    def start_stream(self, path, deadline):
+        """Asks for ``GET path`` on a connection of its own; returns the `AwaitedStream`.
 
         Raises
         ------
-        ConnectionLost, TimedOut, PerigeeError
+        ConnectionLost
+            Also when the deadline has passed.
         """
         connection = self._connect(deadline)
         try:
             connection.send(self._head('GET', path, b'', ()), b'', _sooner(deadline, SILENCE_SECONDS))
-            response = connection.read_response(_sooner(deadline, SILENCE_SECONDS))
-            if response.status != 200:
-                answer = Answer(response.status, response.headers, response.read_all(SILENCE_SECONDS))
-                raise _refusal(answer)
-            self._has_answered = True
-            return connection, response
+            return AwaitedStream(self, connection, path)
+        except TimedOut:
+            connection.close()
+            raise ConnectionLost('the coordinator fell silent')
         except BaseException:
             connection.close()
             raise
 
     def close(self):
         """Closes the kept connections; the next request makes a new one."""
+        self._fork_guard.enter()
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -135,17 +150,20 @@ class Transport(object):
             seconds = self.settings.first_retry_seconds
         return Retry(self._address, seconds)
 
+    def _start_anew(self):
+        self._lock = threading.Lock()
+        # A forked child must not speak on its parent's connections, nor end their TLS.
+        self._idle = []
+
     def _take_idle(self):
+        self._fork_guard.enter()
         with self._lock:
-            if self._pid != os.getpid():
-                # A forked child must not speak on its parent's connections, nor end their TLS.
-                self._pid = os.getpid()
-                self._idle = []
             if self._idle:
                 return self._idle.pop()
         return None
 
     def _keep(self, connection):
+        self._fork_guard.enter()
         with self._lock:
             if len(self._idle) < IDLE_CONNECTIONS_MAX:
                 self._idle.append(connection)
@@ -167,11 +185,48 @@ class Transport(object):
         return encode_head(method, self._address.prefix + path, fields)
 
 
+class AwaitedStream(object):
+    """A stream that was asked for and may not have answered yet."""
+
+    def __init__(self, transport, connection, path):
+        self.path = path
+        self.connection = connection
+        self._transport = transport
+        self._lost_at = monotonic() + SILENCE_SECONDS
+
+    def finish(self, deadline):
+        """Waits for the answer; returns the `Response`.
+
+        Raises
+        ------
+        TimedOut
+            The deadline has passed: it can be waited for again.
+        ConnectionLost, PerigeeError
+        """
+        until = self._lost_at if deadline is None else min(deadline, self._lost_at)
+        try:
+            response = self.connection.read_response(until)
+            if response.status != 200:
+                raise _refusal(Answer(response.status, response.headers,
+                                      response.read_all(SILENCE_SECONDS)))
+            self._transport._has_answered = True
+            return response
+        except TimedOut:
+            if monotonic() < self._lost_at:
+                raise
+            self.connection.close()
+            raise ConnectionLost('the coordinator fell silent')
+        except BaseException:
+            self.connection.close()
+            raise
+
+
 class Exchange(object):
     """One request on its way. `finish` must be called, or `abandon`."""
 
-    def __init__(self, transport, method, path, body, headers):
+    def __init__(self, transport, method, path, body, headers, bounds=UNBOUNDED):
         self._transport = transport
+        self._bounds = bounds
         self._method = method
         self._path = path
         self._body = body
@@ -193,8 +248,10 @@ class Exchange(object):
         ------
         PerigeeError
             The coordinator refused the request, or could not be reached.
+        TimedOut
         """
-        retry = self._transport.retrying()
+        deadline = self._bounds.deadline
+        retry = self._retrying()
         while True:
             if self._connection is not None:
                 # A kept connection may have been closed meanwhile: that says nothing of the mesh.
@@ -205,15 +262,15 @@ class Exchange(object):
                     self._transport._has_answered = True
                     if answer.status not in _RETRIED_STATUSES:
                         return _checked(answer)
-                    retry.after_refusal(answer)
+                    retry.after_refusal(answer, deadline)
                 except ConnectionLost as error:
                     if self._held_bytes > held_bytes:
                         # As long as it moves, the line is not given up.
-                        retry = self._transport.retrying()
+                        retry = self._retrying()
                     elif not was_kept:
-                        retry.after_loss(error)
+                        retry.after_loss(error, deadline)
             else:
-                retry.after_loss(self._failure)
+                retry.after_loss(self._failure, deadline)
             try:
                 self._connection = self._send(None)
             except ConnectionLost as error:
@@ -225,16 +282,22 @@ class Exchange(object):
             self._connection.close()
             self._connection = None
 
+    def _retrying(self):
+        return Retry(self._transport._address, 0.0) if self._bounds.tries_once else self._transport.retrying()
+
+    def _silent_at(self, seconds=SILENCE_SECONDS):
+        return _sooner(self._bounds.deadline, seconds)
+
     def _send(self, kept):
         connection = kept
         if connection is not None and connection.has_received():
             connection.close()
             connection = None
         if connection is None:
-            connection = self._transport._connect()
+            connection = self._transport._connect(self._bounds.deadline)
         try:
-            connection.send(self._head(), self._body, monotonic() + SILENCE_SECONDS
-                            + len(self._body) / 1e5)
+            connection.send(self._head(), self._body,
+                            self._silent_at(SILENCE_SECONDS + len(self._body) / 1e5))
             return connection
         except TimedOut:
             connection.close()
@@ -262,10 +325,10 @@ class Exchange(object):
             self._held, self._held_bytes = [], 0
         if (not self._resumes or response.status not in (200, 206)
                 or response.headers.get('accept-ranges') != 'bytes'):
-            return response.read_all(SILENCE_SECONDS)
+            return response.read_all(SILENCE_SECONDS, self._bounds.deadline)
         while not response.is_done:
             try:
-                piece = response.read_some(monotonic() + SILENCE_SECONDS)
+                piece = response.read_some(self._silent_at())
             except TimedOut:
                 raise ConnectionLost('the coordinator fell silent')
             self._held.append(piece)
@@ -276,7 +339,7 @@ class Exchange(object):
         connection, self._connection = self._connection, None
         try:
             has_body = self._method != 'HEAD'
-            response = connection.read_response(monotonic() + SILENCE_SECONDS, has_body)
+            response = connection.read_response(self._silent_at(), has_body)
             answer = Answer(response.status, response.headers, self._read_body(response))
         except TimedOut:
             connection.close()
@@ -299,6 +362,8 @@ class Retry(object):
         self._seconds = seconds
         self._since = None
         self._pause_seconds = BACKOFF_SECONDS
+        # When the present pause is over.
+        self._due_at = None
 
     def after_loss(self, error, deadline=None):
         """Pauses after a lost connection, until ``deadline`` at most.
@@ -316,7 +381,7 @@ class Retry(object):
                 fix='check PERIGEE_URL, or start a mesh with `scripts/perigee up`')
         self._pause(self._pause_seconds, error, deadline)
 
-    def after_refusal(self, answer):
+    def after_refusal(self, answer, deadline=None):
         """Pauses after a 429 or 5xx answer; raises what it says when that has lasted too long.
 
         A full queue, or a rate, is waited for without end: the coordinator is well, and says so each
@@ -326,23 +391,36 @@ class Retry(object):
         if refusal.code not in ('queue_full', 'rate_limited') and self._is_over():
             raise refusal
         told = answer.headers.get('retry-after', '')
-        self._pause(max(self._pause_seconds, float(told) if told.isdigit() else 0.0), refusal)
+        self._pause(max(self._pause_seconds, float(told) if told.isdigit() else 0.0), refusal, deadline)
 
     def _is_over(self):
         if self._since is None:
             self._since = monotonic()
         return monotonic() - self._since >= self._seconds
 
+    def pause(self, deadline=None):
+        """The rest of the present pause.
+
+        Raises
+        ------
+        TimedOut
+            The deadline comes first; the rest is for the next time.
+        """
+        if self._due_at is None:
+            return
+        seconds = self._due_at - monotonic()
+        if deadline is not None and deadline < self._due_at:
+            time.sleep(max(deadline - monotonic(), 0.0))
+            raise TimedOut()
+        time.sleep(max(seconds, 0.0))
+        self._due_at = None
+
     def _pause(self, seconds, reason, deadline=None):
-        if deadline is not None:
-            left = deadline - monotonic()
-            if left <= 0:
-                raise TimedOut()
-            seconds = min(seconds, left)
         _log.info('trying again in %.2f s: %s', seconds, reason)
         # Jitter keeps a thousand clients from coming back in step.
-        time.sleep(seconds * (0.5 + random.random() / 2))
+        self._due_at = monotonic() + seconds * (0.5 + random.random() / 2)
         self._pause_seconds = min(self._pause_seconds * 2, BACKOFF_SECONDS_MAX)
+        self.pause(deadline)
 
 
 def _checked(answer):

@@ -1,5 +1,6 @@
 """`FutureTask`: one call of a group's function, now or later."""
 import sys
+from operator import attrgetter
 
 from perigee._compat import monotonic, native
 from perigee._follower import Watch
@@ -7,6 +8,7 @@ from perigee._lost import TimedOut
 from perigee._outcome import outcome_of_document
 from perigee._payload import decode
 from perigee._progress import Reason, is_shown, say_interrupted
+from perigee._transport import UNBOUNDED, look_until
 from perigee.errors import (
     BadRequestError, NotFoundError, TimeoutError, TransientResultException, task_failed)
 from perigee.task_output import list_outputs
@@ -262,7 +264,7 @@ class FutureTask(object):
 
     def explain(self):
         """One sentence: why the task waits, or how it ended. Does not wait."""
-        return native(self._client._transport.get_json(self._path('/explain'))['sentence'])
+        return self._explain()
 
     # Identity
 
@@ -298,6 +300,9 @@ class FutureTask(object):
 
     # How the above is had
 
+    def _explain(self, bounds=UNBOUNDED):
+        return native(self._client._transport.get_json(self._path('/explain'), bounds)['sentence'])
+
     def _find_outcome(self):
         return self._batch.find_outcome(self._index)
 
@@ -313,15 +318,15 @@ class FutureTask(object):
         if self._find_outcome() is not None:
             return
         deadline = None if timeout is None else monotonic() + timeout
-        if not wait or not self._checked:
-            self._look()
-            if self._find_outcome() is not None:
-                return
-        if not wait:
-            raise TransientResultException('Task %s is not done yet.' % self.tuid,
-                                           fix='wait for it, or ask again later')
-        reason = Reason(self.explain) if is_shown(sys.stderr) else None
+        reason = Reason(self._explain) if is_shown(sys.stderr) else None
         try:
+            if not wait or not self._checked:
+                self._look(look_until(deadline))
+                if self._find_outcome() is not None:
+                    return
+            if not wait:
+                raise TransientResultException('Task %s is not done yet.' % self.tuid,
+                                               fix='wait for it, or ask again later')
             self._client._follower.wait(Watch([(self._batch, self._index)]), deadline, reason)
         except TimedOut:
             raise TimeoutError('Task %s is not done after %g s.' % (self.tuid, timeout),
@@ -333,15 +338,16 @@ class FutureTask(object):
             if reason is not None:
                 reason.end()
 
-    def _look(self):
+    def _look(self, bounds=UNBOUNDED):
         """Asks for the task's document and learns from it.
 
         Raises
         ------
         NotFoundError
             There is no such task, or it is of another group.
+        TimedOut
         """
-        document = self._document()
+        document = self._document(bounds)
         group_id = native(document['group'])
         if not group_id.startswith(self.guid) or not self.guid:
             raise NotFoundError('Task %s is not of group %s but of %s.'
@@ -374,8 +380,8 @@ class FutureTask(object):
     def _arguments(self):
         return decode(self._client._transport.request('GET', self._path('/arguments')).body)
 
-    def _document(self):
-        return self._client._transport.get_json(self._path(''))
+    def _document(self, bounds=UNBOUNDED):
+        return self._client._transport.get_json(self._path(''), bounds)
 
     def _path(self, rest):
         return '/v1/tasks/%s%s' % (self.tuid, rest)
@@ -396,7 +402,7 @@ def parse_task_id(tuid):
     return int(number), int(index)
 
 
-def check_known(tasks):
+def check_known(tasks, bounds=UNBOUNDED):
     """Makes sure that rebuilt futures are of tasks that exist, with few requests.
 
     Indexes of a batch have no holes: when the highest exists, so do the lower ones.
@@ -405,18 +411,18 @@ def check_known(tasks):
     ------
     NotFoundError
         One of them does not exist.
+    TimedOut
     """
-    highest = {}
+    unchecked = {}
     for task in tasks:
         if task._checked or task._find_outcome() is not None:
             continue
-        key = (id(task._client), task._batch.number, task.guid)
-        if key not in highest or highest[key]._index < task._index:
-            highest[key] = task
-    for task in highest.values():
-        task._look()
-    for task in tasks:
-        task._checked = True
+        unchecked.setdefault((id(task._client), task._batch.number, task.guid), []).append(task)
+    for group in unchecked.values():
+        max(group, key=attrgetter('_index'))._look(bounds)
+        # At once: who comes back after a timeout goes on behind it.
+        for task in group:
+            task._checked = True
 
 
 def _attempt_of(entry):

@@ -8,6 +8,7 @@ from perigee._follower import Watch
 from perigee._lost import TimedOut
 from perigee._progress import Bar, Reason, is_shown, say_interrupted
 from perigee._results import reading_ahead
+from perigee._transport import look_until
 from perigee.errors import TimeoutError
 from perigee.function import CloudFunction
 from perigee.task import FutureTask, check_known
@@ -48,7 +49,7 @@ def as_completed(tasks, show_progress=False, timeout=None):
     ...     print(task.result)
     """
     tasks = _distinct(tasks)
-    check_known(tasks)
+    _check_known(tasks, timeout)
     return _completed(tasks, show_progress, timeout)
 
 
@@ -71,9 +72,11 @@ def wait(tasks, timeout=None, return_when=ALL_COMPLETED):
         raise ValueError('return_when is %r; it is one of ALL_COMPLETED, FIRST_COMPLETED, '
                          'FIRST_EXCEPTION' % (return_when,))
     tasks = _distinct(tasks)
-    check_known(tasks)
+    deadline = None if timeout is None else monotonic() + timeout
     done = set()
     try:
+        _check_known(tasks, timeout)
+        timeout = None if timeout is None else max(deadline - monotonic(), 0)
         for task in _completed(tasks, False, timeout):
             done.add(task)
             if return_when == FIRST_COMPLETED:
@@ -82,10 +85,19 @@ def wait(tasks, timeout=None, return_when=ALL_COMPLETED):
                 break
     except TimeoutError:
         # A wait that ends early is no failure here: the caller sees what is missing.
+        done.update(task for task in tasks if task._find_outcome() is not None)
         return DoneAndNotDone(done, set(tasks) - done)
     # All that have ended by now, not only the one that ended the wait.
     done.update(task for task in tasks if task._find_outcome() is not None)
     return DoneAndNotDone(done, set(tasks) - done)
+
+
+def _check_known(tasks, timeout):
+    try:
+        check_known(tasks, look_until(None if timeout is None else monotonic() + timeout))
+    except TimedOut:
+        raise TimeoutError('It is not known after %g s whether the tasks exist.' % timeout,
+                           fix='wait longer, or see whether the mesh is well: `scripts/perigee status`')
 
 
 def _completed(tasks, show_progress, timeout):
@@ -114,22 +126,27 @@ def _in_order(tasks, deadline, timeout, bar):
         yield task
     sources = [_Source(group) for group in by_client.values()]
     while sources:
+        is_idle = True
         for source in sources:
             turn = deadline if len(sources) == 1 else monotonic() + TURN_SECONDS
-            for task in reading_ahead(_take(source, turn, deadline, timeout, bar)):
+            taken = _take(source, turn, bar)
+            is_idle = is_idle and not taken
+            for task in reading_ahead(taken):
                 yield task
         sources = [source for source in sources if source.waiting]
+        # Not before each has had its turn: what has ended by now is found.
+        if is_idle and sources and deadline is not None and monotonic() >= deadline:
+            count = sum(len(source.waiting) for source in sources)
+            raise TimeoutError('%d of the tasks are not done after %g s.' % (count, timeout),
+                               fix='wait longer, or ask `scripts/perigee task ID` why')
 
 
-def _take(source, turn, deadline, timeout, bar):
+def _take(source, turn, bar):
     """What one source has ready, after waiting for it until the end of its turn."""
     try:
         return source.take(turn, explain=bar is None)
     except TimedOut:
-        if deadline is None or monotonic() < deadline:
-            return []
-        raise TimeoutError('%d of the tasks are not done after %g s.' % (len(source.waiting), timeout),
-                           fix='wait longer, or ask `scripts/perigee task ID` why')
+        return []
     except KeyboardInterrupt:
         say_interrupted(list(source.waiting.values()))
         raise
@@ -157,7 +174,7 @@ class _Source(object):
         """
         reason = None
         if explain and not self._watch.ready and is_shown(sys.stderr):
-            reason = Reason(self._first.explain)
+            reason = Reason(self._first._explain)
         try:
             self._follower.wait(self._watch, turn, reason)
         finally:
