@@ -539,7 +539,8 @@ class ShortTimeouts(WithMesh):
     def test_hold_while_the_mesh_is_away(self):
         self.look_for(0.2)
         self.mesh.holds = True
-        task = self.make()(5)
+        function = self.make()
+        task = function(5)
         self.at._transport.settings = self.at._transport.settings._replace(retry_seconds=20)
         self.mesh.close()
         began = time.time()
@@ -550,6 +551,8 @@ class ShortTimeouts(WithMesh):
                 wait(FutureTask(task.guid, task.tuid, client=self.at))
         again = FutureTask(task.guid, task.tuid, client=self.at)
         self.assertEqual(perigee.wait([again], timeout=0.2), (set(), set([again])))
+        with self.assertRaises(perigee.TimeoutError):
+            function.wait_for_completion(timeout=0.2)
         self.assertLess(time.time() - began, 10)
 
     def test_a_look_at_a_mesh_that_does_not_answer_is_short(self):

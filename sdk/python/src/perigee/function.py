@@ -2,8 +2,10 @@
 import time
 
 from perigee._compat import monotonic, native, zip_longest
+from perigee._lost import TimedOut
 from perigee._progress import Bar
 from perigee._submission import submit, submit_one
+from perigee._transport import UNBOUNDED, look_until
 from perigee.errors import TimeoutError
 from perigee.task_output import list_outputs
 
@@ -129,7 +131,7 @@ class CloudFunction(object):
         TimeoutError
         """
         deadline = None if timeout is None else monotonic() + timeout
-        counts = self._document()['tasks']
+        counts = self._look(deadline, timeout)
         bar = Bar(sum(counts.values()), self.name) if show_progress and sum(counts.values()) else None
         shown = {'succeeded': 0, 'failed': 0}
         pause = LOOK_SECONDS
@@ -142,11 +144,10 @@ class CloudFunction(object):
                 if deadline is not None:
                     pause = min(pause, deadline - monotonic())
                     if pause <= 0:
-                        raise TimeoutError('Group %s is not done after %g s.' % (self.group_id, timeout),
-                                           fix='wait longer')
+                        raise self._not_done(timeout)
                 time.sleep(pause)
                 pause = min(pause * 1.5, LOOK_SECONDS_MAX)
-                counts = self._document()['tasks']
+                counts = self._look(deadline, timeout)
         finally:
             if bar is not None:
                 bar.end()
@@ -180,8 +181,18 @@ class CloudFunction(object):
     def __reduce__(self):
         return (type(self), (self.group_id, self._name, None, self.retry_count))
 
-    def _document(self):
-        return self._client._transport.get_json('/v1/groups/%s' % self.group_id)
+    def _look(self, deadline, timeout):
+        """How many tasks are in which state, unless the coordinator is away for the rest of the wait."""
+        try:
+            return self._document(look_until(deadline))['tasks']
+        except TimedOut:
+            raise self._not_done(timeout)
+
+    def _not_done(self, timeout):
+        return TimeoutError('Group %s is not done after %g s.' % (self.group_id, timeout), fix='wait longer')
+
+    def _document(self, bounds=UNBOUNDED):
+        return self._client._transport.get_json('/v1/groups/%s' % self.group_id, bounds)
 
 
 def _count_up(bar, shown, counts):
