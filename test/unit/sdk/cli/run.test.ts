@@ -54,7 +54,11 @@ describe('a command line', () => {
   });
 
   it('interrupted in a pause between two tries ends with the signal’s status, and without a complaint', async () => {
-    const away = createServer((request) => request.socket.destroy()).listen(0, '127.0.0.1');
+    let tries = 0;
+    const away = createServer((request) => {
+      tries += 1;
+      request.socket.destroy();
+    }).listen(0, '127.0.0.1');
     await once(away, 'listening');
     const { port } = away.address() as AddressInfo;
     const environment = { PERIGEE_URL: `http://127.0.0.1:${port}`, PERIGEE_TOKEN: 'x' };
@@ -66,8 +70,8 @@ describe('a command line', () => {
         return () => undefined;
       },
     });
-    // It has failed once by then, and waits to try again.
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    // Behind the second try it has said so, and waits to try again.
+    await expect.poll(() => tries, { timeout: 20_000 }).toBe(2);
     interrupt('SIGINT');
     const { exitCode, stderr } = await running;
     expect([exitCode, stderr]).toEqual([130, 'The coordinator is away; waiting for it.\n']);
